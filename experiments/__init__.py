@@ -1,0 +1,1 @@
+"""One readable file per study; `python -m tl_keras.run list` names them."""

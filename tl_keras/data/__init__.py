@@ -1,0 +1,11 @@
+"""Images in: sources, splits, decoding, augmentation and the tf.data pipeline."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=[
+    "sources",
+    "splits",
+    "decode",
+    "pipeline",
+    "augment",
+])

@@ -1,0 +1,7 @@
+"""Models out: SavedModel."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=[
+    "saved_model",
+])

@@ -1,0 +1,9 @@
+"""Pages: figures, the HTML and PDF report, the executed notebook."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=[
+    "figures",
+    "report",
+    "notebook",
+])

@@ -1,0 +1,10 @@
+"""Fit: one loop, schedules, callbacks and exact resume."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=[
+    "loop",
+    "schedules",
+    "callbacks",
+    "checkpoint",
+])

@@ -1,0 +1,8 @@
+"""The subject: which layers train, and frozen layers paid for once."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=[
+    "strategies",
+    "frozen",
+])
