@@ -1,9 +1,9 @@
-"""Numbers: metrics, predictions and honest comparisons."""
 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=[
-    "metrics",
     "predictions",
+    "outcome",
     "compare",
+    "transfer_effect",
 ])

@@ -1,0 +1,175 @@
+"""CIFAR-10 split A/B: what is re-using a trained network worth?
+
+    python -m tl_keras.run cifar_ab --registration 2020387499 --seeds 3
+
+RESULTS
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tl_keras import data, evaluation, export, models, reporting, training, transfer
+from tl_keras.config import Settings as CommonSettings
+from tl_keras.config import option
+from tl_keras.errors import InputError
+
+DEFAULT_DATA = "cifar10"
+IMAGE_SIZE = (32, 32)
+# The peak learning rates were chosen on a validation part of the training images, by the same search for each
+# network (benchmarks/learning_rates.py); the test images were not looked at.
+RATE_A = 2e-3
+STRATEGIES = {  # name: (title, how many of the last layers train, peak learning rate)
+    "B_scratch": ("B from scratch", None, 2e-3),
+    "B_last": ("B, last layer", 1, 2e-3),
+    "B_last_two": ("B, last two layers", 2, 2e-3),
+}
+# Part B sees this many augmented versions of each image, so that what frozen layers make of them can be stored.
+VIEWS_B = 2
+
+NOTEBOOK_PARAMETERS = ("registration", "data", "data_dir", "epochs", "batch_size", "limit", "seed", "seeds", "precision")
+METHOD = """\
+Part A holds the classes {a}; part B holds {b}, the classes named by the registration number {registration}. A \
+convolutional network is trained on A. Then the same architecture is trained on B ({train:,} training images, {test:,} \
+test images) in three ways: from scratch (random weights); re-using the weights of A with only the last fully \
+connected layer trained, whose two outputs are new; and re-using them with both fully connected layers trained.
+
+One protocol holds for all: {epochs} epochs of AdamW on a one-cycle schedule, random shifts of up to an eighth of the \
+side and, for natural images, mirroring; part B sees {views} augmented versions of each image. Only the peak learning \
+rate differs; it was chosen on a validation part of the training images. The test images were measured after every \
+epoch, as the figures show, but nothing was chosen by them: the weights after the last epoch count.
+
+Layers that are frozen are run once for each version of an image, in inference mode; the layers behind them are \
+trained on what they gave. The numbers equal those of training the whole network."""
+
+
+@dataclass(frozen=True)
+class Settings(CommonSettings):
+    """What this study can be asked."""
+
+    registration: str = option("2020387499", "university number; its last two digits name the classes of part B")
+    seeds: int = option(1, "how often each network for part B is trained", minimum=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        classes_of_part_b(self.registration)
+        for name, only in (("backbone", "cnn"), ("weights", "none")):
+            if getattr(self, name) not in (None, only):
+                raise InputError(f"--{name}: expected {only}, received {getattr(self, name)}; "
+                                 "this study trains its own network, leave the option out")
+
+
+def classes_of_part_b(registration: str) -> list[int]:
+    """The two classes named by the last two digits; equal ones: the first moves back until they differ.
+
+    >>> classes_of_part_b("2020387499")
+    [4, 9]
+    """
+    if not (registration.isascii() and registration.isdigit() and len(registration) > 1):
+        raise InputError(f"--registration: expected a number of at least two digits, received {registration!r}; "
+                         "give your university number")
+    last = registration[-1]
+    first = next((digit for digit in reversed(registration[:-1]) if digit != last), None)
+    if first is None:
+        raise InputError(f"--registration: expected two different digits, received {registration!r}; "
+                         "give a number that has them")
+    return sorted([int(first), int(last)])
+
+
+def parts(images, settings: Settings) -> dict:
+    """Cut train and test images into part A (eight classes) and part B (two): {"A": (train, test), "B": ...}."""
+    if len(images.class_names) < 10:
+        raise InputError(f"--data: expected a set of ten classes or more, received {images.name} with "
+                         f"{len(images.class_names)}; choose another set")
+    of_b = classes_of_part_b(settings.registration)
+    of_a = [number for number in range(len(images.class_names)) if number not in of_b]
+    splits = [data.splits.limit(split, settings.limit, settings.seed) for split in (images.train, images.test)]
+    return {name: tuple(data.splits.by_class(split, classes) for split in splits)
+            for name, classes in (("A", of_a), ("B", of_b))}
+
+
+def run(settings: Settings, out) -> None:
+    """Train network A, then the three networks for part B with every seed, and write what came of it."""
+    wanted = settings.data or DEFAULT_DATA
+    images = data.sources.load(wanted, settings.data_dir, size=IMAGE_SIZE, fallback=settings.data is None)
+    part = parts(images, settings)
+    out.update_config(data=reporting.sections.describe(images))
+    # Mirrored digits are no digits; mirrored cats are.
+    augment = data.augment.FlipShift(flip=images.name not in ("digits", "mnist"))
+
+    def train(name, split, seed, rate, views=None, last_layers=None, source=None):
+        train_split, test_split = part[split]
+        training.runtime.prepare(seed, settings.precision)
+        model = models.cnn.build(len(train_split.class_names), (*IMAGE_SIZE, 3))
+        if source:
+            transfer.strategies.copy_weights(source, model, new_layers=1)
+        recipe = training.schedules.Recipe(settings.epochs, settings.batch_size, rate, views=views, seed=seed)
+        trained = training.loop.fit(
+            name, model, train_split, test_split, recipe, out, augment=augment, last_layers=last_layers
+        )
+        return model, evaluation.outcome.measure(model, trained, seed, train_split, test_split, out)
+
+    model_a, outcome_a = train("A", "A", settings.seed, RATE_A)
+    kept = {"A": model_a}
+    networks = [evaluation.outcome.Network("A", "A, eight classes", (outcome_a,))]
+    for name, (title, last_layers, rate) in STRATEGIES.items():
+        outcomes = []
+        for repeat in range(settings.seeds):
+            file_name = f"{name}_seed{settings.seed + repeat}" if repeat else name
+            source = model_a if last_layers else None
+            model, outcome = train(file_name, "B", settings.seed + repeat, rate, VIEWS_B, last_layers, source)
+            kept.setdefault(name, model)
+            outcomes.append(outcome)
+        networks.append(evaluation.outcome.Network(name, title, tuple(outcomes)))
+    finish(settings, out, images, part, kept, networks)
+
+
+def finish(settings: Settings, out, images, part, kept, networks) -> None:
+    """Write models, results, report and notebook."""
+    entries = {}
+    for network in networks:
+        model, class_names = kept[network.name], part[network.name[0]][0].class_names
+        export.saved_model.save_keras(model, out.model(network.name))
+        version = export.saved_model.export(model, class_names, Path("saved_models") / f"cifar_ab-{network.name}")
+        entries[network.name] = network.entry(out) | {"class_names": class_names, "saved_model": str(version)}
+    found = conclusion(networks)
+    out.write_results({"experiment": "cifar_ab", "data": images.name, "models": entries, "conclusion": found})
+    write_report(settings, out, images, part, networks, found)
+    print("executing the notebook", flush=True)
+    script = Path(__file__).with_name("notebooks") / "cifar_ab.py"
+    chosen = {name: getattr(settings, name) for name in NOTEBOOK_PARAMETERS}
+    notebook = reporting.notebook.build(script.read_text(encoding="utf-8"), chosen)
+    reporting.notebook.execute(notebook, out.path / "notebook.ipynb", out.path)
+    out.remove_activations()
+    print("\n".join(["", *found, "", f"report: {out.path / 'report.html'}"]))
+
+
+def conclusion(networks) -> list[str]:
+    """What the numbers say, in sentences."""
+    scratch, *reused = networks[1:]
+    return reporting.conclusion.verdict(networks[1:]) + reporting.conclusion.transfer_effects(reused, scratch)
+
+
+def write_report(settings: Settings, out, images, part, networks, found) -> None:
+    """Compose report.html and report.pdf."""
+    sections, (of_a, of_b) = reporting.sections, (part[name][0].class_names for name in "AB")
+    seeds = "one seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
+    reporting.sections.publish(reporting.report.Report(
+        title="What is re-using a trained network worth?",
+        subtitle=f"{images.name}: part A ({len(of_a)} classes) and part B ({' and '.join(of_b)}), "
+        f"{settings.epochs} epochs, {seeds} for part B",
+        summary=found,
+        sections=[
+            reporting.report.Section("Question and method", [
+                reporting.report.Text(METHOD.format(
+                    a=", ".join(of_a), b=" and ".join(of_b), train=len(part["B"][0]), test=len(part["B"][1]),
+                    registration=settings.registration, epochs=settings.epochs, views=VIEWS_B,
+                )),
+                sections.layers_table(models.cnn.build(len(of_a), (*IMAGE_SIZE, 3))),
+            ]),
+            reporting.report.Section("Results", [sections.results_table(networks)]),
+            sections.comparison_section(networks[1:], networks[1], found, out),
+            sections.training_section(networks, out),
+            sections.errors_section(networks, [part[network.name[0]][1] for network in networks], out),
+            sections.settings_section(out.config()),
+        ],
+    ), out)

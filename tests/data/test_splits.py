@@ -1,0 +1,89 @@
+"""Cutting labelled images: what is kept, that nothing leaks, that the same seed gives the same cut."""
+
+import numpy as np
+import pytest
+
+from tl_keras.data.splits import Split, by_class, limit, stratified
+from tl_keras.errors import InputError
+
+
+def split_of(counts, side=4):
+    """Images that all differ in content, `counts[k]` of class k, shuffled."""
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    images = rng.integers(0, 256, (len(labels), side, side, 3), dtype=np.uint8)
+    return Split(images, labels, tuple(f"class {number}" for number in range(len(counts))))
+
+
+def contents(split):
+    return {image.tobytes() for image in split.images}
+
+
+def test_split_refuses_what_does_not_belong_together():
+    images = np.zeros((3, 2, 2, 3), np.uint8)
+    with pytest.raises(InputError, match="3 images, 2 labels"):
+        Split(images, [0, 1], ("a", "b"))
+    with pytest.raises(InputError, match="expected labels from 0 to 1, received 0 to 2"):
+        Split(images, [0, 1, 2], ("a", "b"))
+    with pytest.raises(InputError, match="received -1 to 1"):
+        Split(images, [0, 1, -1], ("a", "b"))
+
+
+def test_by_class_keeps_the_images_and_renumbers_in_the_order_asked_for():
+    split = split_of([5, 6, 7, 8])
+    part = by_class(split, [3, 1])
+    assert part.class_names == ("class 3", "class 1")
+    kept = np.flatnonzero(np.isin(split.labels, [3, 1]))
+    np.testing.assert_array_equal(part.images, split.images[kept])
+    np.testing.assert_array_equal(part.ids, split.ids[kept])
+    np.testing.assert_array_equal(part.labels, np.where(split.labels[kept] == 3, 0, 1))
+
+
+def test_stratified_halves_share_no_image_and_lose_none():
+    split = split_of([40, 80, 20])
+    first, second = stratified(split, 0.25, seed=3)
+    assert np.bincount(first.labels).tolist() == [30, 60, 15]
+    assert np.bincount(second.labels).tolist() == [10, 20, 5]
+    assert not contents(first) & contents(second)
+    assert contents(first) | contents(second) == contents(split)
+    for part in (first, second):  # labels stay with their images
+        np.testing.assert_array_equal(part.labels, split.labels[part.ids.astype(int)])
+        np.testing.assert_array_equal(part.images, split.images[part.ids.astype(int)])
+
+
+def test_the_seed_decides_the_cut():
+    split = split_of([40, 40])
+    ids = [stratified(split, 0.5, seed)[1].ids.tolist() for seed in (1, 1, 2)]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_stratified_says_when_a_class_is_too_small():
+    with pytest.raises(InputError, match="expected images of every class on both sides, received 11 images of 2"):
+        stratified(split_of([10, 1]), 0.5, seed=0)
+
+
+def test_limit_keeps_the_proportions():
+    split = split_of([60, 30])
+    assert np.bincount(limit(split, 30, seed=0).labels).tolist() == [20, 10]
+    assert limit(split, 30, seed=0).ids.tolist() == limit(split, 30, seed=0).ids.tolist()
+    for count in (None, 90, 1000):
+        assert limit(split, count, seed=0) is split
+
+
+def test_fingerprint_tells_any_change_and_nothing_else():
+    split = split_of([3, 3])
+    same = Split(split.images.copy(), split.labels.astype("int32"), list(split.class_names), split.ids[::-1])
+    assert same.fingerprint() == split.fingerprint()
+    images = split.images.copy()
+    images[2, 1, 1, 1] ^= 1
+    changed = [
+        Split(images, split.labels, split.class_names),
+        Split(split.images, 1 - split.labels, split.class_names),
+        Split(split.images, split.labels, ("class 0", "other")),
+        Split(split.images.reshape(6, 8, 2, 3), split.labels, split.class_names),
+        split.take(np.arange(6)[::-1]),
+        split.take(np.arange(5)),
+    ]
+    prints = {split.fingerprint(), *(other.fingerprint() for other in changed)}
+    assert len(prints) == 7
+    assert split.take(np.arange(6)).fingerprint() == split.fingerprint()

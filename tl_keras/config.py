@@ -1,0 +1,107 @@
+"""Settings: frozen dataclasses that become command-line options and JSON, and refuse what they do not know."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Self
+
+from tl_keras.errors import InputError
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+def option(default: Any, help: str, **check: Any) -> Any:
+    """A dataclass field that is also a command-line option; `minimum=` and `choices=` are checked."""
+    return field(default=default, metadata={"help": help, **check})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every study can be asked; a study adds its own fields and defaults.
+
+    >>> Settings(epochs=3) == Settings.from_dict(Settings(epochs=3).to_dict())
+    True
+    """
+
+    data: str | None = option(None, "data set: a name (cifar10, mnist, digits, tfds:NAME) or a path")
+    data_dir: str | None = option(None, "where named sets lie (default $TL_KERAS_DATA, then the Keras cache)")
+    epochs: int = option(20, "passes over the training images", minimum=1)
+    batch_size: int = option(128, "images per training step", minimum=1)
+    limit: int | None = option(None, "images per split, for a quick try", minimum=1)
+    seed: int = option(0, "fixes weights, order, augmentation and splits", minimum=0)
+    backbone: str | None = option(None, "the network to re-use")
+    weights: str | None = option(None, "its weights: imagenet, none or a file")
+    precision: str = option("float32", "arithmetic of the layers", choices=PRECISIONS)
+
+    def __post_init__(self):
+        for item in dataclasses.fields(self):
+            _check(item, getattr(self, item.name))
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary that JSON can hold."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The settings that `to_dict` wrote.
+
+        Raises:
+            InputError: a key is unknown, or a value is outside its bounds.
+        """
+        known = {item.name for item in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise InputError(
+                f"settings: expected keys among {', '.join(sorted(known))}, received {', '.join(unknown)}; "
+                "remove or rename them"
+            )
+        return cls(**values)
+
+
+def _check(item: dataclasses.Field, value: Any) -> None:
+    name, minimum, choices = flag(item.name), item.metadata.get("minimum"), item.metadata.get("choices")
+    if value is None:
+        return
+    if minimum is not None and (not isinstance(value, int) or isinstance(value, bool) or value < minimum):
+        raise InputError(f"{name}: expected a whole number of at least {minimum}, received {value}; give a larger one")
+    if choices and value not in choices:
+        raise InputError(f"{name}: expected one of {', '.join(choices)}, received {value!r}; choose one of them")
+
+
+def flag(name: str) -> str:
+    """The command-line spelling of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware, as `config.json` and the report name them."""
+    return {
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "hardware": {"processor": _processor(), "cores": len(os.sched_getaffinity(0)), "memory_gib": _memory_gib()},
+    }
+
+
+PACKAGES = ("tl-keras", "tensorflow", "keras", "numpy", "scikit-learn", "scipy")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _memory_gib() -> float:
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)

@@ -1,0 +1,101 @@
+"""tf.data pipelines: read, shuffle, augment, batch, prefetch.
+
+What a training epoch looks like is a pure function of (seed, epoch): no iterator state has to be saved to
+resume. Evaluation batches are never shuffled and never augmented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tl_keras.data.augment import FlipShift
+
+
+def steps_per_epoch(count: int, batch_size: int) -> int:
+    """Batches in an epoch of `count` images; the last one may be smaller."""
+    return -(-count // batch_size)
+
+
+def training_batches(
+    arrays: Sequence[np.ndarray],
+    labels: np.ndarray,
+    *,
+    batch_size: int,
+    seed: int,
+    epochs: int,
+    start_epoch: int = 0,
+    augment: FlipShift | None = None,
+    views: int | None = None,
+) -> tf.data.Dataset:
+    """Batches of all epochs from `start_epoch` on, one after the other, each epoch in its own order.
+
+    Args:
+        arrays: the model's inputs, one array each: images (N, H, W, C); or stored activations (V*N, ...) of V
+            views, where row `v*N + i` belongs to view v of image i.
+        labels: (N,) integers.
+        augment: how images are varied; None for stored activations and for no augmentation.
+        views: epochs e and e + views see the same view of every image; None gives each epoch a new one.
+
+    Returns:
+        A dataset of (input or tuple of inputs, labels) with `steps_per_epoch` elements for each epoch.
+    """
+    count = len(labels)
+    labels = tf.constant(labels, tf.int32)
+
+    def epoch_batches(epoch):
+        view = epoch % views if views else epoch
+        # Keyed apart from the augmentation's draw, which uses the same seed.
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(count, dtype=tf.int64), seed=tf.stack([tf.cast(seed, tf.int64), -1 - epoch])
+        )
+        batches = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+        if augment is None:
+            return batches.map(lambda rows: (rows, view, tf.zeros((tf.size(rows), 0))))
+        numbers = augment.draw(count, seed, view)
+        return batches.map(lambda rows: (rows, view, tf.gather(numbers, rows)))
+
+    def read(rows, view, numbers):
+        stored = [_gather(array, rows + view % (len(array) // count) * count) for array in arrays]
+        inputs = [augment(images, numbers) for images in stored] if augment else stored
+        return _one_or_tuple(inputs), tf.gather(labels, rows)
+
+    epochs_to_go = tf.data.Dataset.range(start_epoch, epochs)
+    batches = epochs_to_go.flat_map(epoch_batches).map(read, num_parallel_calls=2, deterministic=True)
+    return batches.prefetch(2)
+
+
+def evaluation_batches(arrays: Sequence[np.ndarray], labels: np.ndarray, batch_size: int = 500) -> tf.data.Dataset:
+    """Every image once, in order, as it is; elements as those of `training_batches`."""
+    labels = tf.constant(labels, tf.int32)
+    batches = tf.data.Dataset.range(len(labels)).batch(batch_size)
+
+    def read(rows):
+        return _one_or_tuple([_gather(array, rows) for array in arrays]), tf.gather(labels, rows)
+
+    return batches.map(read, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+
+def view_batches(images: np.ndarray, augment: FlipShift | None, seed: int, view: int, batch_size: int = 500):
+    """Inputs of one view of every image, in order, without labels: what frozen layers are fed once."""
+    numbers = augment.draw(len(images), seed, view) if augment else None
+
+    def read(rows):
+        batch = _gather(images, rows)
+        return augment(batch, tf.gather(numbers, rows)) if augment else batch
+
+    batches = tf.data.Dataset.range(len(images)).batch(batch_size)
+    return batches.map(read, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+
+def _gather(array: np.ndarray, rows: tf.Tensor) -> tf.Tensor:
+    # Through numpy, so that a memory-mapped array is read row by row and never copied whole into a graph.
+    batch = tf.numpy_function(lambda indices: array[indices], [rows], array.dtype)
+    batch.set_shape((None, *array.shape[1:]))
+    return batch
+
+
+def _one_or_tuple(inputs: list[tf.Tensor]):
+    return inputs[0] if len(inputs) == 1 else tuple(inputs)

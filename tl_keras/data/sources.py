@@ -1,0 +1,249 @@
+"""Where images come from: a name or a path in, labelled train and test images out.
+
+Array sets (.npz, scikit-learn's digits) keep their pixels; image files are decoded once, into memory. What was
+given without a test set is cut 80/20, stratified, with a fixed seed, so that every run has the same one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tl_keras.data import downloads
+from tl_keras.data.archives import unpack
+from tl_keras.data.decode import decode_files, resize
+from tl_keras.data.layouts import Layout, read_folder, read_manifest
+from tl_keras.data.splits import Split, stratified
+from tl_keras.errors import InputError
+
+DIGITS = tuple("0123456789")
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+KERAS_SETS = {"cifar10": CIFAR10, "mnist": DIGITS}
+TEST_FRACTION, SPLIT_SEED = 0.2, 0
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """An image that was left out, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set: what to learn from, what to measure on, what had to stay out.
+
+    Args:
+        name: the set really used.
+        train: images to learn from; cut your validation images from these.
+        test: images to measure on.
+        quarantine: images that could not be decoded.
+
+    >>> data = load("digits")
+    >>> data.name, len(data.train), len(data.test), data.class_names[:3]
+    ('digits', 1437, 360, ('0', '1', '2'))
+    """
+
+    name: str
+    train: Split
+    test: Split
+    quarantine: tuple[Quarantined, ...] = ()
+
+    def __post_init__(self):
+        counts = np.bincount(self.train.labels, minlength=len(self.class_names))
+        if len(counts) < 2:
+            raise InputError(f"{self.name}: expected two classes or more, received {len(counts)}; add another class")
+        if not counts.all():
+            lacking = self.class_names[int(np.argmin(counts))]
+            raise InputError(
+                f"{self.name}: expected training images of every class, received none of {lacking!r}; "
+                "add some or remove the class"
+            )
+        if not len(self.test):
+            raise InputError(f"{self.name}: expected test images, received none; add some")
+        if self.train.images.shape[1:] != self.test.images.shape[1:]:
+            raise InputError(
+                f"{self.name}: expected train and test images of one size, received {self.train.images.shape[1:]} "
+                f"and {self.test.images.shape[1:]}; give a size to resize them to"
+            )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.train.class_names
+
+
+def load(
+    name: str | Path, data_dir: str | Path | None = None, size: tuple[int, int] | None = None, fallback: bool = False
+) -> ImageData:
+    """The data set called `name`, or lying at that path.
+
+    A named set is looked for in `data_dir`, in `$TL_KERAS_DATA` and in the Keras cache (`NAME.npz`, `NAME.zip`,
+    `NAME/`), and then downloaded.
+
+    Args:
+        name: `cifar10`, `mnist`, `digits`, `tfds:NAME`, a set in the data directory, or a path: a folder or .zip of
+            class folders (in `train/` and `test/`, `validation/` or `val/`, or all together), a .csv or .tsv of
+            path,label[,split], an .npz of x_train, y_train, x_test, y_test[, class_names].
+        data_dir: the data directory.
+        size: (height, width) every image is resized to; None keeps the size of sets whose images share one.
+        fallback: go on with `digits`, and say so on stderr, where the set cannot be had.
+
+    Returns:
+        Images uint8 RGB (N, height, width, 3), whatever they were.
+
+    Raises:
+        InputError: no such set, or nothing to learn from in it.
+
+    >>> load("digits", size=(32, 32)).train.images.shape
+    (1437, 32, 32, 3)
+    """
+    name = os.fspath(name)
+    if name == "digits":
+        return _digits(size)
+    places = _places(data_dir)
+    found = _find(name, places)
+    if found:
+        return _from_path(found, size)
+    try:
+        return _downloaded(name, places, size)
+    except downloads.Unavailable as error:
+        if not fallback:
+            raise
+        print(f"WARNING: {error}. GOING ON WITH 'digits', NOT {name!r}: every result is of digits.", file=sys.stderr)
+        return _digits(size)
+
+
+def _places(data_dir) -> list[Path]:
+    if data_dir and not os.path.isdir(os.path.expanduser(data_dir)):
+        raise InputError(f"data directory: expected a folder, received {str(data_dir)!r}; create it or name another")
+    cache = os.path.join(os.environ.get("KERAS_HOME") or "~/.keras", "datasets")
+    given = (data_dir, os.environ.get("TL_KERAS_DATA"), cache)
+    return [Path(os.path.expanduser(place)) for place in given if place]
+
+
+def _find(name: str, places: list[Path]) -> Path | None:
+    candidates = [place / (name + suffix) for place in places for suffix in (".npz", ".zip", "")]
+    if name not in KERAS_SETS:
+        candidates.insert(0, Path(os.path.expanduser(name)))
+    return next((path for path in candidates if name.strip() and os.path.exists(path)), None)
+
+
+def _from_path(path: Path, size) -> ImageData:
+    if path.is_dir():
+        return _from_layout(path.resolve().name, read_folder(path), size)
+    if path.suffix == ".zip":
+        return _from_layout(path.stem, read_folder(unpack(path)), size)
+    if path.suffix == ".npz":
+        return _from_npz(path, size)
+    if path.suffix in (".csv", ".tsv"):
+        return _from_layout(path.stem, read_manifest(path), size)
+    raise InputError(f"data: expected a folder, .zip, .npz, .csv or .tsv, received {str(path)!r}; convert it")
+
+
+def _downloaded(name: str, places: list[Path], size) -> ImageData:
+    if name in KERAS_SETS:
+        return _from_arrays(name, downloads.keras_arrays(name, places), KERAS_SETS[name], size)
+    if not name.startswith("tfds:"):
+        raise InputError(
+            f"data: expected {', '.join(KERAS_SETS)}, digits, tfds:NAME, a path, or a set in "
+            f"{' or '.join(map(str, places))}, received {name!r}; check the spelling"
+        )
+    folder = places[0] / "tensorflow_datasets" if len(places) > 1 else None
+    return _decoded(name, *downloads.tfds_images(name.removeprefix("tfds:"), folder), size)
+
+
+def _digits(size) -> ImageData:
+    from sklearn.datasets import load_digits
+
+    scans = load_digits()
+    images = np.rint(scans.images * (255 / 16)).astype(np.uint8)
+    train, test = stratified(Split(_rgb(images, size), scans.target, DIGITS), TEST_FRACTION, SPLIT_SEED)
+    return ImageData("digits", train, test)
+
+
+def _from_npz(path: Path, size) -> ImageData:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except Exception as error:  # foreign bytes: BadZipFile, zlib.error, ValueError, EOFError, MemoryError, ...
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: expected a whole .npz of plain arrays, received one that fails with {reason!r}; replace it"
+        ) from error
+    lacking = [key for key in ("x_train", "y_train", "x_test", "y_test") if key not in arrays]
+    if lacking:
+        raise InputError(
+            f"{path}: expected arrays x_train, y_train, x_test, y_test, received {', '.join(arrays) or 'none'}; "
+            f"add {', '.join(lacking)}"
+        )
+    class_names = KERAS_SETS.get(path.stem)
+    if "class_names" in arrays:
+        class_names = tuple(str(name) for name in arrays["class_names"].reshape(-1))
+    return _from_arrays(path.stem, arrays, class_names, size)
+
+
+def _from_arrays(name: str, arrays, class_names, size) -> ImageData:
+    for part in ("train", "test"):
+        _check_arrays(name, part, arrays[f"x_{part}"], arrays[f"y_{part}"])
+    if class_names is None:
+        numbers = np.unique(arrays["y_train"])
+        if len(numbers) != numbers[-1] + 1:
+            raise InputError(
+                f"{name}: expected labels 0, 1, 2, ... without gaps, received {len(numbers)} classes up to "
+                f"{numbers[-1]}; number them anew or add class_names"
+            )
+        class_names = tuple(str(number) for number in numbers)
+    splits = (Split(_rgb(arrays[f"x_{part}"], size), arrays[f"y_{part}"], class_names) for part in ("train", "test"))
+    return ImageData(name, *splits)
+
+
+def _check_arrays(name: str, part: str, images: np.ndarray, labels: np.ndarray) -> None:
+    shape = images.shape
+    grey, colour = images.ndim == 3, images.ndim == 4 and shape[-1] in (1, 3)
+    if images.dtype != np.uint8 or not (grey or colour) or not images.size:
+        raise InputError(
+            f"{name}: expected x_{part} uint8 (N, H, W) or (N, H, W, 1 or 3), received {images.dtype} {shape}; "
+            "store values from 0 to 255, channels last"
+        )
+    if labels.dtype.kind not in "iu" or labels.shape not in ((len(images),), (len(images), 1)):
+        raise InputError(
+            f"{name}: expected y_{part} integers ({len(images)},), received {labels.dtype} {labels.shape}; "
+            "store one class number per image"
+        )
+
+
+def _rgb(images: np.ndarray, size) -> np.ndarray:
+    images = images if images.ndim == 4 else images[..., None]
+    images = np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
+    if size is None or images.shape[1:3] == tuple(size):
+        return images
+    resized = np.empty((len(images), *size, 3), np.uint8)
+    for row, image in zip(resized, images, strict=True):
+        row[...] = resize(Image.fromarray(image), size)
+    return resized
+
+
+def _from_layout(name: str, layout: Layout, size) -> ImageData:
+    items = layout.train + layout.test
+    ids, labels = np.array(items).T
+    class_names = sorted({label for _, label in layout.train})
+    sources = [layout.root / file for file in ids]
+    return _decoded(name, sources, ids, np.searchsorted(class_names, labels), class_names, len(layout.train), size)
+
+
+def _decoded(name, sources, ids, labels, class_names, train_count, size) -> ImageData:
+    """Decode all in one go; the first `train_count` are to learn from, the others, if any, to measure on."""
+    images, kept, rejected = decode_files(sources, size)
+    whole = Split(images, labels[kept], class_names, ids[kept])
+    if train_count == len(sources):
+        train, test = stratified(whole, TEST_FRACTION, SPLIT_SEED)
+    else:
+        cut = int(np.searchsorted(kept, train_count))
+        train, test = whole.take(slice(None, cut)), whole.take(slice(cut, None))
+    return ImageData(name, train, test, tuple(Quarantined(str(ids[index]), reason) for index, reason in rejected))

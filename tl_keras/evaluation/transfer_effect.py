@@ -1,0 +1,71 @@
+"""What transfer did to a learning curve: start, slope, final level and cost.
+
+The three first are those of Torrey and Shavlik, "Transfer Learning" (2009), figure 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tl_keras.evaluation.compare import holm, paired_p_value
+from tl_keras.evaluation.outcome import Network
+
+SLOPE_EPOCHS = 5
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One network's learning curve in four numbers.
+
+    Args:
+        start: test accuracy after the first epoch.
+        slope: mean gain in test accuracy per epoch over the first five epochs.
+        final: test accuracy after the last epoch.
+        seconds: training time.
+        reaches_baseline: first epoch whose test accuracy is at least the baseline's final one; None if never.
+    """
+
+    start: float
+    slope: float
+    final: float
+    seconds: float
+    reaches_baseline: int | None
+
+
+def effect(network: Network, baseline: Network) -> Effect:
+    """Describe the learning curve of `network`, averaged over seeds, beside that of `baseline`."""
+    curve = network.mean_curve("val_accuracy")
+    last = min(SLOPE_EPOCHS, len(curve)) - 1
+    reached = np.flatnonzero(curve >= baseline.mean_curve("val_accuracy")[-1])
+    return Effect(
+        start=float(curve[0]),
+        slope=float((curve[last] - curve[0]) / max(last, 1)),
+        final=float(curve[-1]),
+        seconds=network.seconds,
+        reaches_baseline=int(reached[0]) + 1 if len(reached) else None,
+    )
+
+
+@dataclass(frozen=True)
+class Lead:
+    """How far the winner is ahead of another network, and the p-value that this is chance (Holm-adjusted)."""
+
+    other: Network
+    points: float
+    p_value: float
+
+    @property
+    def is_real(self) -> bool:
+        """Whether chance is an unlikely explanation at the 5% level."""
+        return self.p_value < 0.05
+
+
+def leads(networks: list[Network]) -> tuple[Network, list[Lead]]:
+    """The network with the best mean test accuracy and its lead over each of the others, in percentage points."""
+    ranked = sorted(networks, key=lambda network: network.accuracy, reverse=True)
+    winner, others = ranked[0], ranked[1:]
+    p_values = holm([paired_p_value(winner.correct, other.correct) for other in others])
+    gaps = [100 * (winner.accuracy - other.accuracy) for other in others]
+    return winner, [Lead(*lead) for lead in zip(others, gaps, p_values, strict=True)]

@@ -1,0 +1,36 @@
+"""Files that are either whole or absent."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; after the block it is synced and renamed, or removed on an error.
+
+    The temporary name keeps the suffix, since writers such as Keras and matplotlib choose the format by it.
+
+    >>> with atomic(Path("report.html")) as temporary:
+    ...     temporary.write_text("<p>whole or absent</p>")
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write `content` as indented UTF-8 JSON, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,42 @@
+"""The small convolutional network of the CIFAR-10 study: four convolutions, two poolings, two dense layers."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+
+def build(
+    classes: int,
+    input_shape: tuple[int, int, int] = (32, 32, 3),
+    filters: tuple[int, int, int, int] = (32, 64, 128, 128),
+    units: int = 256,
+    dropout: tuple[float, float, float] = (0.1, 0.1, 0.4),
+) -> keras.Model:
+    """The network, untrained: RGB images from 0 to 255 in, class probabilities (B, classes) out.
+
+    The two poolings follow the first and the third convolution. ReLU stands after the pooling there: the maximum
+    and ReLU commute, and after the pooling ReLU has a quarter of the work.
+
+    Args:
+        dropout: rates after the first pooling, after the second one, and before the last dense layer.
+
+    >>> build(classes=8).output_shape
+    (None, 8)
+    """
+    images = keras.Input(input_shape, name="images")
+    # 0..255 to about zero mean and unit deviation, for natural images as for scanned digits.
+    x = layers.Rescaling(1 / 64, offset=-2, dtype="float32", name="rescale")(images)
+    for number, width in enumerate(filters, start=1):
+        x = layers.Conv2D(width, 3, padding="same", kernel_initializer="he_normal", name=f"conv{number}")(x)
+        if number in (1, 3):
+            x = layers.MaxPooling2D(name=f"pool{number}")(x)
+        x = layers.ReLU(name=f"relu{number}")(x)
+        if number in (1, 3):
+            x = layers.Dropout(dropout[number // 2], name=f"dropout{number}")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(units, activation="relu", kernel_initializer="he_normal", name="dense1")(x)
+    x = layers.Dropout(dropout[2], name="dropout_dense")(x)
+    # float32, so that a softmax under mixed precision does not round probabilities to 1.
+    probabilities = layers.Dense(classes, activation="softmax", dtype="float32", name="dense2")(x)
+    return keras.Model(images, probabilities, name="cnn")

@@ -1,0 +1,59 @@
+"""What happens at the end of every epoch: record, checkpoint, tell."""
+
+from __future__ import annotations
+
+import time
+
+import keras
+from tqdm import tqdm
+
+from tl_keras.run_folder import RunFolder
+from tl_keras.training.checkpoint import Checkpoint, Progress
+
+COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+
+
+class Record(keras.callbacks.Callback):
+    """Append the epoch to `progress`, write checkpoint and history CSV, and print one line.
+
+    On a terminal a bar shows the steps of the running epoch; a log file gets the lines alone.
+    """
+
+    def __init__(self, name: str, epochs: int, steps: int, progress: Progress, checkpoint: Checkpoint, out: RunFolder):
+        super().__init__()
+        self.name, self.epochs, self.steps = name, epochs, steps
+        self.progress, self.checkpoint, self.out = progress, checkpoint, out
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.perf_counter()
+        self.bar = tqdm(total=self.steps, desc=f"{self.name} {epoch + 1}/{self.epochs}", unit="step",
+                        disable=None, leave=False)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.bar.update(1)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.bar.close()
+        seconds = time.perf_counter() - self.started
+        numbers = {key: float(logs[key]) for key in COLUMNS[1:-1]}
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        self.progress.rows.append({"epoch": epoch + 1, **numbers, "learning_rate": rate})
+        self.progress.seconds += seconds
+        self.checkpoint.save(self.progress)
+        write_history(self.out, self.name, self.progress)
+        self._tell(epoch + 1, numbers, seconds)
+
+    def _tell(self, epoch: int, numbers: dict[str, float], seconds: float) -> None:
+        left = (self.epochs - epoch) * seconds
+        tqdm.write(
+            f"{self.name:<16} epoch {epoch:>{len(str(self.epochs))}}/{self.epochs}"
+            f"  loss {numbers['loss']:.4f}  accuracy {numbers['accuracy']:.4f}"
+            f"  val_loss {numbers['val_loss']:.4f}  val_accuracy {numbers['val_accuracy']:.4f}"
+            f"  {seconds:5.1f} s, {int(left // 60)}:{int(left % 60):02d} left"
+        )
+
+
+def write_history(out: RunFolder, name: str, progress: Progress) -> None:
+    """Write `history/NAME.csv` from the recorded epochs."""
+    rows = [[row[column] for column in COLUMNS] for row in progress.rows]
+    out.write_rows(out.history(name), COLUMNS, rows)

@@ -1,0 +1,36 @@
+"""What is set once for a process before it trains: seeds, determinism, precision, memory."""
+
+from __future__ import annotations
+
+import ctypes
+
+import keras
+import tensorflow as tf
+
+# glibc's mallopt parameters (malloc.h).
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+
+
+def prepare(seed: int, precision: str = "float32") -> None:
+    """Make runs with one seed equal, bit for bit on CPU, and set the precision of new layers.
+
+    >>> prepare(seed=0)
+    """
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    keras.config.set_dtype_policy(precision)
+    # Each network of a study is traced once; TensorFlow takes several networks for one that is traced too often.
+    tf.get_logger().setLevel("ERROR")
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    # TensorFlow allocates and frees each activation in every step. By default glibc gives blocks that large back to
+    # the system at once, and faulting their pages in again took up to half of a step (benchmarks/throughput.py).
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return  # another C library: nothing to tune, and nothing depends on it
+    mallopt(_M_MMAP_THRESHOLD, 2**30)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(_M_TOP_PAD, 2**26)
