@@ -5,53 +5,15 @@ import pickle
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from made_up import class_folders, fails, values
 
 from tl_keras.data.sources import load
-from tl_keras.errors import InputError
 
 REAL = os.environ.get("TL_KERAS_DATA")
-CLOSED = "http://127.0.0.1:9"  # a proxy that refuses: no test waits for a network
-
-
-@pytest.fixture(autouse=True)
-def own_home(tmp_path_factory, monkeypatch):
-    home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("HOME", str(home))
-    for name in ("TL_KERAS_DATA", "KERAS_HOME", "XDG_CACHE_HOME", "no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, CLOSED)
-    return home
-
-
-def paint(path: Path, value: int, size=(6, 6)) -> Path:
-    """A PNG of one grey value, by which tests recognise it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (value,) * 3).save(path, "PNG")
-    return path
-
-
-def class_folders(root: Path, classes=("dog", "cat"), count=10, start=0) -> Path:
-    for number, name in enumerate(classes):
-        for index in range(count):
-            paint(root / name / f"{index:02}.png", start + 20 * number + index)
-    return root
-
-
-def values(split):
-    return split.images[:, 0, 0, 0].tolist()
-
-
-def fails(match, *arguments, **options):
-    with pytest.raises(InputError, match=match) as caught:
-        load(*map(str, arguments), **options)
-    assert "\n" not in str(caught.value) and "received" in str(caught.value)
 
 
 # ------------------------------------------------------------------------------------------------ digits
@@ -77,164 +39,6 @@ def test_digits_are_the_scans_of_scikit_learn_in_a_fixed_stratified_split():
 def test_size_resizes_arrays():
     data = load("digits", size=(16, 12))
     assert data.train.images.shape == (1437, 16, 12, 3) and data.train.images.dtype == np.uint8
-
-
-# ----------------------------------------------------------------------------------------------- folders
-
-
-def test_class_folders_with_train_and_val(tmp_path):
-    class_folders(tmp_path / "pets/train", count=3)
-    class_folders(tmp_path / "pets/val", count=2, start=100)
-    (tmp_path / "pets/train/dog/.DS_Store").write_bytes(b"hidden")
-    data = load(tmp_path / "pets", size=(4, 5))
-    assert data.name == "pets" and data.class_names == ("cat", "dog")
-    assert data.train.images.shape == (6, 4, 5, 3) and data.train.images.dtype == np.uint8
-    assert values(data.train) == [20, 21, 22, 0, 1, 2] and data.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
-    assert values(data.test) == [120, 121, 100, 101] and data.test.labels.tolist() == [0, 0, 1, 1]
-    assert data.train.ids[3] == "train/dog/00.png" and data.test.ids[0] == "val/cat/00.png"
-    assert data.quarantine == ()
-
-
-@pytest.mark.parametrize("inside", ["", "train"])
-def test_folders_without_a_test_set_are_cut_80_20(tmp_path, inside):
-    class_folders(tmp_path / "pets" / inside)
-    paint(tmp_path / "pets/test/000.png", 200)  # a competition's test images: no labels
-    if not inside:
-        (tmp_path / "pets/test/000.png").unlink()
-        (tmp_path / "pets/test").rmdir()
-    data = load(tmp_path / "pets")
-    assert np.bincount(data.train.labels).tolist() == [8, 8] and np.bincount(data.test.labels).tolist() == [2, 2]
-    assert sorted(values(data.train) + values(data.test)) == [*range(10), *range(20, 30)]
-    assert load(tmp_path / "pets").test.ids.tolist() == data.test.ids.tolist()
-    assert all((value >= 20) == (label == 0) for value, label in zip(values(data.test), data.test.labels, strict=True))
-
-
-def test_a_test_folder_is_preferred_to_a_validation_folder(tmp_path):
-    for part, start in (("train", 0), ("val", 100), ("test", 200)):
-        class_folders(tmp_path / part, count=2, start=start)
-    assert min(values(load(tmp_path).test)) == 200
-
-
-def test_tiny_imagenet_folders(tmp_path):
-    for number, name in enumerate(("n02", "n01")):
-        for index in range(3):
-            paint(tmp_path / f"tiny/train/{name}/images/{name}_{index}.JPEG", 10 * number + index)
-        (tmp_path / f"tiny/train/{name}/{name}_boxes.txt").write_text("no image")
-    lines = []
-    for index, name in enumerate(("n01", "n02", "n01")):
-        paint(tmp_path / f"tiny/val/images/val_{index}.JPEG", 50 + index)
-        lines.append(f"val_{index}.JPEG\t{name}\t0\t0\t62\t62\n")
-    (tmp_path / "tiny/val/val_annotations.txt").write_text("".join(lines))
-    paint(tmp_path / "tiny/test/images/test_0.JPEG", 99)
-    data = load(tmp_path / "tiny")
-    assert data.class_names == ("n01", "n02") and values(data.train) == [10, 11, 12, 0, 1, 2]
-    assert values(data.test) == [50, 51, 52] and data.test.labels.tolist() == [0, 1, 0]
-    (tmp_path / "tiny/val/images/val_1.JPEG").unlink()
-    fails("val_annotations.txt: expected every file.*received 1 of 3 missing, first 'val/images/val_1.JPEG'", tmp_path)
-
-
-def test_a_zip_with_an_outer_folder(tmp_path, own_home):
-    class_folders(tmp_path / "made/pets/train", count=3)
-    class_folders(tmp_path / "made/pets/val", count=2, start=100)
-    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as archive:
-        for path in sorted((tmp_path / "made").rglob("*.png")):
-            archive.write(path, path.relative_to(tmp_path / "made"))
-        archive.writestr("__MACOSX/pets/train/dog/._00.png", b"resource fork")
-    data = load(tmp_path / "pets.zip")
-    folder = load(tmp_path / "made/pets")
-    assert data.name == "pets" and data.train.ids.tolist() == folder.train.ids.tolist()
-    assert data.train.fingerprint() == folder.train.fingerprint()
-    assert data.test.fingerprint() == folder.test.fingerprint()
-    assert list(own_home.iterdir()) == [own_home / ".cache"]
-
-
-def test_broken_images_are_named_and_left_out(tmp_path):
-    class_folders(tmp_path / "train", count=4)
-    class_folders(tmp_path / "val", count=2, start=100)
-    (tmp_path / "train/cat/01.png").write_bytes(b"")
-    (tmp_path / "train/cat/notes.txt").write_text("buy milk")
-    whole = (tmp_path / "val/dog/00.png").read_bytes()
-    (tmp_path / "val/dog/00.png").write_bytes(whole[: len(whole) // 2])
-    data = load(tmp_path)
-    assert [image.id for image in data.quarantine] == ["train/cat/01.png", "train/cat/notes.txt", "val/dog/00.png"]
-    assert all("received" in image.reason for image in data.quarantine)
-    assert values(data.train) == [20, 22, 23, 0, 1, 2, 3] and values(data.test) == [120, 121, 101]
-    assert data.test.labels.tolist() == [0, 0, 1]
-
-
-def test_images_that_differ_in_size_need_a_size(tmp_path):
-    class_folders(tmp_path / "train", count=2)
-    class_folders(tmp_path / "val", count=2)
-    paint(tmp_path / "val/cat/01.png", 7, size=(9, 6))
-    fails("expected one size, received 6x6 and 9x6.*give a size", tmp_path)
-    assert load(tmp_path, size=(6, 6)).test.images.shape == (4, 6, 6, 3)
-
-
-def test_folders_that_cannot_be_learnt_from(tmp_path):
-    fails("expected folders of images, one per class, received none", tmp_path)
-    class_folders(tmp_path / "one", classes=("cat",))
-    fails("expected two classes or more, received one, 'cat'", tmp_path / "one")
-    class_folders(tmp_path / "empty")
-    (tmp_path / "empty/zebra").mkdir()
-    fails("zebra: expected images in the class folder, received none", tmp_path / "empty")
-    class_folders(tmp_path / "differ/train")
-    class_folders(tmp_path / "differ/val", classes=("cat", "horse"))
-    fails("expected the same classes.*received 'dog' only in train and 'horse' only in test", tmp_path / "differ")
-    class_folders(tmp_path / "broken")
-    for path in (tmp_path / "broken/cat").iterdir():
-        path.write_bytes(b"no image")
-    fails("expected training images of every class, received none of 'cat'", tmp_path / "broken")
-    for path in (tmp_path / "broken/dog").iterdir():
-        path.write_bytes(b"no image")
-    fails("expected one that can be decoded, received 20 that cannot", tmp_path / "broken")
-
-
-# --------------------------------------------------------------------------------------------- manifests
-
-
-@pytest.mark.parametrize("kind, header", [("csv", "path,label,split\n"), ("csv", ""), ("tsv", "Path\tLabel\tSplit\n")])
-def test_a_manifest_with_splits(tmp_path, kind, header):
-    lines = []
-    for index in range(8):
-        paint(tmp_path / f"images/{index}, a.png", index)
-        row = (f'"images/{index}, a.png"', "ab"[index % 2], ["train", "train", "val", "test"][index // 2])
-        lines.append({"csv": ",", "tsv": "\t"}[kind].join(row))
-    (tmp_path / f"list.{kind}").write_text("\ufeff" + header + "\r\n".join(lines) + "\n\n")
-    data = load(tmp_path / f"list.{kind}")
-    assert data.name == "list" and data.class_names == ("a", "b")
-    assert values(data.train) == [0, 1, 2, 3] and data.train.labels.tolist() == [0, 1, 0, 1]
-    assert values(data.test) == [4, 5, 6, 7] and data.test.ids[0] == "images/4, a.png"
-
-
-def test_a_manifest_without_splits_is_cut_80_20(tmp_path):
-    for index in range(20):
-        paint(tmp_path / f"{index}.png", index)
-    rows = "".join(f"{'ab'[index % 2]},{index}.png\n" for index in range(20))
-    (tmp_path / "list.csv").write_text("label,path\n" + rows)
-    data = load(tmp_path / "list.csv")
-    assert len(data.train) == 16 and len(data.test) == 4
-    assert [value % 2 for value in values(data.test)] == data.test.labels.tolist()
-
-
-@pytest.mark.parametrize(
-    "text, match",
-    [
-        ("path,label\n0.png,a\ngone.png,b\n", "received 1 of 2 missing, first 'gone.png'"),
-        ("path,class\n0.png,a\n", "expected the columns path and label, received path, class"),
-        ("0.png,a\n1.png\n", "line 2: expected path,label.*received '1.png'"),
-        ("0.png,a,train\n1.png,b,holdout\n", "line 2: expected path,label and optionally train.*holdout"),
-        ("0.png,a\n1.png,a\n", "expected two classes or more, received one, 'a'"),
-        ("", "expected training images, received none"),
-        ("0.png,a\n1.png,b,test\n0.png,b\n", "received 'a' only in train"),
-        ('0.png,"a\n', "expected path,label lines, received a broken one"),
-        (b"\xff\xfe\x00", "expected a text file in UTF-8"),
-    ],
-)
-def test_manifests_that_cannot_be_read(tmp_path, text, match):
-    paint(tmp_path / "0.png", 0)
-    paint(tmp_path / "1.png", 1)
-    (tmp_path / "list.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
-    fails(match, tmp_path / "list.csv")
 
 
 # ------------------------------------------------------------------------------------------------- arrays
