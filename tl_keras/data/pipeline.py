@@ -63,8 +63,7 @@ def training_batches(
         return _one_or_tuple(inputs), tf.gather(labels, rows)
 
     epochs_to_go = tf.data.Dataset.range(start_epoch, epochs)
-    batches = epochs_to_go.flat_map(epoch_batches).map(read, num_parallel_calls=2, deterministic=True)
-    return batches.prefetch(2)
+    return _parallel(epochs_to_go.flat_map(epoch_batches), read)
 
 
 def evaluation_batches(arrays: Sequence[np.ndarray], labels: np.ndarray, batch_size: int = 500) -> tf.data.Dataset:
@@ -75,7 +74,7 @@ def evaluation_batches(arrays: Sequence[np.ndarray], labels: np.ndarray, batch_s
     def read(rows):
         return _one_or_tuple([_gather(array, rows) for array in arrays]), tf.gather(labels, rows)
 
-    return batches.map(read, num_parallel_calls=2, deterministic=True).prefetch(2)
+    return _parallel(batches, read)
 
 
 def view_batches(images: np.ndarray, augment: FlipShift | None, seed: int, view: int, batch_size: int = 500):
@@ -87,7 +86,15 @@ def view_batches(images: np.ndarray, augment: FlipShift | None, seed: int, view:
         return augment(batch, tf.gather(numbers, rows)) if augment else batch
 
     batches = tf.data.Dataset.range(len(images)).batch(batch_size)
-    return batches.map(read, num_parallel_calls=2, deterministic=True).prefetch(2)
+    return _parallel(batches, read)
+
+
+def _parallel(batches: tf.data.Dataset, read) -> tf.data.Dataset:
+    """Read ahead of the training step, in order."""
+    # The autotuner's thread sleeps for up to a minute at a time, and the end of each `fit` waited for it.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.map(read, num_parallel_calls=2, deterministic=True).prefetch(2).with_options(options)
 
 
 def _gather(array: np.ndarray, rows: tf.Tensor) -> tf.Tensor:

@@ -10,8 +10,8 @@ def build(
     classes: int,
     input_shape: tuple[int, int, int] = (32, 32, 3),
     filters: tuple[int, int, int, int] = (32, 64, 128, 128),
-    units: int = 256,
-    dropout: tuple[float, float, float] = (0.1, 0.1, 0.4),
+    units: int = 128,
+    dropout: tuple[float, float, float] = (0.05, 0.1, 0.3),
 ) -> keras.Model:
     """The network, untrained: RGB images from 0 to 255 in, class probabilities (B, classes) out.
 

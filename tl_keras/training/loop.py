@@ -93,7 +93,7 @@ def compile_for(model: keras.Model, recipe: Recipe, steps: int) -> keras.optimiz
     """Compile `model` for `recipe` and return its optimizer, state and all: a checkpoint can be read into it."""
     optimizer = recipe.optimizer(steps * recipe.epochs)
     # XLA made training on CPU several times slower.
-    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+    model.compile(optimizer, recipe.loss, metrics=["accuracy"], jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     return model.optimizer
 
