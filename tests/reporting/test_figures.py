@@ -133,3 +133,17 @@ def test_importing_the_reporting_room_starts_neither_tensorflow_nor_pyplot():
     check = f"{rooms}; print({{'tensorflow', 'keras', 'matplotlib.pyplot'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_a_name_is_never_read_as_a_formula():
+    name = "$5 and $6 note"
+    drawn = [
+        figures.compare({name: HISTORY}),
+        figures.bars({name: (0.5, 0.4, 0.6)}, name),
+        figures.confusion(np.eye(2, dtype=int), [name, "b"], name),
+        figures.samples(np.zeros((1, 4, 4, 3), "uint8"), [0], [0], [1.0], [name], name),
+    ]
+    for figure in drawn:
+        assert any(name in text.replace("\n", " ") for text in written(figure))
+        texts = figure.findobj(lambda artist: hasattr(artist, "get_parse_math") and "note" in artist.get_text())
+        assert not any(text.get_parse_math() for text in texts)

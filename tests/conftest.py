@@ -1,0 +1,33 @@
+"""What all tests share: made-up images that a network can learn, and one seed."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+
+from tl_keras.data.splits import Split
+
+
+def made_up_split(count: int, classes: int = 2, side: int = 16, seed: int = 0) -> Split:
+    """Noisy images whose brightness tells the class."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    images = rng.integers(0, 60, (count, side, side, 3)) + (labels * 180 // max(classes - 1, 1))[:, None, None, None]
+    return Split(images.astype("uint8"), labels, tuple(f"class {number}" for number in range(classes)))
+
+
+@pytest.fixture
+def split():
+    return made_up_split(60)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    import keras
+
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy("float32")
+    yield
+    keras.config.set_dtype_policy("float32")

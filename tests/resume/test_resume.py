@@ -1,0 +1,149 @@
+"""A training killed at any moment goes on to the very same weights, bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.conftest import made_up_split
+from tl_keras.data.augment import FlipShift
+from tl_keras.errors import InputError
+from tl_keras.models import cnn
+from tl_keras.run_folder import RunFolder
+from tl_keras.training import loop, runtime
+from tl_keras.training.checkpoint import Checkpoint, Progress
+from tl_keras.training.schedules import Recipe
+
+RECIPE = Recipe(epochs=4, batch_size=16, learning_rate=1e-3)
+
+
+def train(folder, recipe=RECIPE, last_layers=None, name="net"):
+    runtime.prepare(seed=0)
+    model = cnn.build(2, (16, 16, 3), filters=(4, 4, 4, 4), units=8)
+    train_split, test_split = made_up_split(60), made_up_split(20, seed=1)
+    training = loop.fit(
+        name, model, train_split, test_split, recipe, RunFolder(folder), augment=FlipShift(), last_layers=last_layers
+    )
+    return model, training
+
+
+class Killed(Exception):
+    pass
+
+
+def stop_after(monkeypatch, epochs, before_saving=False):
+    """Let the checkpoint of epoch `epochs` be the last thing, or the first missing one, of a training."""
+    save = Checkpoint.save
+
+    def save_and_stop(self, progress):
+        if before_saving and progress.epoch == epochs:
+            raise Killed
+        save(self, progress)
+        if progress.epoch == epochs:
+            raise Killed
+
+    monkeypatch.setattr(Checkpoint, "save", save_and_stop)
+
+
+@pytest.mark.parametrize("last_layers", [None, 2])
+@pytest.mark.parametrize("epochs, before_saving", [(1, True), (2, False), (3, True)])
+def test_the_resumed_training_ends_with_the_same_weights(tmp_path, monkeypatch, last_layers, epochs, before_saving):
+    whole, whole_training = train(tmp_path / "whole", last_layers=last_layers)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        stop_after(patch, epochs, before_saving)
+        train(tmp_path / "killed", last_layers=last_layers)
+    resumed, resumed_training = train(tmp_path / "killed", last_layers=last_layers)
+    for first, second in zip(whole.weights, resumed.weights, strict=True):
+        np.testing.assert_array_equal(first.numpy(), second.numpy())
+    assert resumed_training.history == whole_training.history
+    csv = (tmp_path / "killed/history/net.csv").read_text().splitlines()
+    assert csv[0] == "epoch,loss,accuracy,val_loss,val_accuracy,learning_rate"
+    assert [line.split(",")[0] for line in csv[1:]] == ["1", "2", "3", "4"]
+
+
+def test_a_finished_training_is_read_back_without_training(tmp_path, monkeypatch):
+    first, training = train(tmp_path)
+    monkeypatch.setattr("keras.Model.fit", lambda *a, **k: pytest.fail("trained again"))
+    again, read = train(tmp_path)
+    np.testing.assert_array_equal(first.weights[-1].numpy(), again.weights[-1].numpy())
+    assert (read.history, read.seconds) == (training.history, training.seconds)
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    train(tmp_path)
+    with pytest.raises(InputError, match="resume with the settings of that run"):
+        train(tmp_path, Recipe(epochs=4, batch_size=16, learning_rate=5e-4))
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, capsys):
+    import keras
+
+    variable = keras.Variable(np.zeros(3, "float32"))
+    checkpoint = Checkpoint(tmp_path / "a.npz", [variable], {"seed": 0})
+    for epoch in (1, 2):
+        variable.assign(np.full(3, epoch, "float32"))
+        checkpoint.save(Progress([{"epoch": n + 1} for n in range(epoch)], float(epoch)))
+    stored = (tmp_path / "a.npz").read_bytes()
+    for damaged in (stored[: len(stored) // 2], b"", stored[:200] + bytes(50) + stored[250:]):
+        (tmp_path / "a.npz").write_bytes(damaged)
+        variable.assign(np.zeros(3, "float32"))
+        assert checkpoint.restore().epoch == 1
+        np.testing.assert_array_equal(variable.numpy(), np.ones(3))
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_random_state_and_optimizer_are_in_the_checkpoint(tmp_path):
+    _, _ = train(tmp_path)
+    with np.load(tmp_path / "checkpoints/net.npz") as stored:
+        rows = json.loads(str(stored["meta"]))["rows"]
+        count = len(stored.files) - 1
+    model = cnn.build(2, (16, 16, 3), filters=(4, 4, 4, 4), units=8)
+    seeds = len(model.variables) - len(model.weights)
+    assert seeds == 3 and len(rows) == 4
+    # AdamW: two moments for each weight, its step counter and its learning rate or schedule.
+    assert count >= 3 * len(model.weights) + seeds + 1
+
+
+COMMAND = [sys.executable, "-m", "tl_keras.run", "cifar_ab", "--data", "digits", "--epochs", "4", "--limit", "300"]
+
+
+def run_and_signal(out, cwd, number, wait_for):
+    process = subprocess.Popen([*COMMAND, "--out", str(out)], cwd=cwd, stdout=subprocess.PIPE, text=True,
+                               stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": os.getcwd()})
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if wait_for in line:
+            time.sleep(0.1)
+            process.send_signal(number)
+            break
+    seen += process.stdout.readlines()
+    return process.wait(), "".join(seen)
+
+
+def test_a_killed_study_resumes_to_the_results_of_an_undisturbed_one(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    code, text = run_and_signal(tmp_path / "run", tmp_path, signal.SIGKILL, "epoch 2/4")
+    assert code == -signal.SIGKILL, text
+    resume = [*COMMAND[:4], "--resume", "--out", str(tmp_path / "run")]
+    code = subprocess.run(resume, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert code.returncode == 0, code.stdout + code.stderr
+    done = subprocess.run([*COMMAND, "--out", str(tmp_path / "whole")], cwd=tmp_path, env=environment,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in ("A", "B_scratch", "B_last", "B_last_two"):
+        for folder in ("history", "predictions"):
+            resumed, whole = ((tmp_path / run / folder / f"{name}.csv").read_bytes() for run in ("run", "whole"))
+            assert resumed == whole
+
+
+def test_ctrl_c_tells_how_to_go_on(tmp_path):
+    code, text = run_and_signal(tmp_path / "run", tmp_path, signal.SIGINT, "epoch 1/4")
+    assert code == 1
+    assert f"--resume --out {tmp_path / 'run'}" in text.splitlines()[-1]
+    assert "Traceback" not in text
