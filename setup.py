@@ -9,7 +9,7 @@ EXTRAS = {
     "kerashub": ["keras-hub>=0.32"],
     "ray": ["ray[default]>=2.40"],
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.16"],
-    "test": ["pytest>=8.3", "hypothesis>=6.100", "psutil>=6.0"],
+    "test": ["pytest>=8.3", "hypothesis>=6.100", "psutil>=6.0", "pypdf>=5.0", "ruff>=0.6"],
 }
 
 setup(
@@ -22,13 +22,14 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["tl_keras", "tl_keras.*", "experiments", "experiments.*"]),
-    package_data={"tl_keras.reporting": ["*.html", "*.css"]},
+    package_data={"tl_keras.reporting": ["*.html"], "experiments": ["notebooks/*.py"]},
     install_requires=[
         "tensorflow>=2.20",
         "tensorboard>=2.20",
         "keras>=3.12",
         "keras-cv>=0.9",
         "tensorflow-datasets>=4.9.7",
+        "importlib-resources>=6.0",  # tensorflow-datasets needs it and does not declare it
         "numpy>=2.0",
         "scipy>=1.13",
         "scikit-learn>=1.5",

@@ -106,6 +106,7 @@ def run(settings: Settings, out) -> None:
         trained = training.loop.fit(
             name, model, train_split, test_split, recipe, out, augment=augment, last_layers=last_layers
         )
+        export.saved_model.save_keras(model, out.model(name))
         return model, evaluation.outcome.measure(model, trained, seed, train_split, test_split, out)
 
     model_a, outcome_a = train("A", "A", settings.seed, RATE_A)
@@ -128,7 +129,6 @@ def finish(settings: Settings, out, images, part, kept, networks) -> None:
     entries = {}
     for network in networks:
         model, class_names = kept[network.name], part[network.name[0]][0].class_names
-        export.saved_model.save_keras(model, out.model(network.name))
         version = export.saved_model.export(model, class_names, Path("saved_models") / f"cifar_ab-{network.name}")
         entries[network.name] = network.entry(out) | {"class_names": class_names, "saved_model": str(version)}
     found = conclusion(networks)

@@ -32,10 +32,10 @@ def proportion_interval(correct: int, count: int) -> Interval:
 
 
 def seed_interval(values: list[float]) -> Interval:
-    """Student's 95% interval of the mean over training seeds; at least two values."""
+    """Student's 95% interval of the mean accuracy over training seeds, within 0 and 1; at least two values."""
     mean = float(np.mean(values))
     half = float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
-    return Interval(mean, mean - half, mean + half, len(values))
+    return Interval(mean, max(mean - half, 0.0), min(mean + half, 1.0), len(values))
 
 
 def paired_p_value(first: np.ndarray, second: np.ndarray, seed: int = 0) -> float:

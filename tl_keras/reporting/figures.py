@@ -9,7 +9,6 @@ so figures can be drawn on machines without a display and by several runs in one
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from tl_keras.files import atomic
 
 DPI = 200
 INK, FAINT = "#22272e", "#6b7480"
@@ -219,11 +220,8 @@ def save(figure: Figure, path: str | Path) -> None:
 
     >>> save(history("VGG16", values), "runs/plots/vgg16.png")
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    figure.savefig(temporary, format="png", dpi=DPI)
-    os.replace(temporary, path)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI)
 
 
 def _figure(title: str, width: float, height: float, layout: str = "constrained") -> Figure:

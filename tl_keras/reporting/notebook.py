@@ -21,6 +21,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode, v4
 
+from tl_keras.files import write_bytes
+
 MARKER = re.compile(r"^#\s*%%(.*)$", re.MULTILINE)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -140,7 +142,4 @@ def _place(notebook: NotebookNode) -> str:
 
 
 def _write(notebook: NotebookNode, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(nbformat.writes(notebook), encoding="utf-8")
-    os.replace(temporary, path)
+    write_bytes(path, nbformat.writes(notebook).encode())

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import jinja2
 import PIL.Image
 
 from tl_keras import __version__
+from tl_keras.files import write_bytes
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def write_html(report: Report, path: str | Path) -> None:
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.get_template("report.html").render(report=report, sections=labelled(report), version=__version__)
-    _write(path, page.encode())
+    write_bytes(path, page.encode())
 
 
 def write_pdf(report: Report, path: str | Path) -> None:
@@ -142,15 +142,7 @@ def write_pdf(report: Report, path: str | Path) -> None:
     """
     from tl_keras.reporting import pdf
 
-    _write(path, pdf.render(report))
-
-
-def _write(path: str | Path, content: bytes) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    write_bytes(path, pdf.render(report))
 
 
 def _written(value: object) -> str:
