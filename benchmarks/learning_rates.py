@@ -40,11 +40,22 @@ def main(path: str) -> None:
                     strategies.copy_weights(network_a, model)
                 recipe = Recipe(settings.epochs, settings.batch_size, rate, views=VIEWS_B)
                 out = RunFolder(Path(folder))
-                trained = loop.fit(f"{name}-{rate}", model, train, validation, recipe, out,
-                                   augment=FlipShift(), last_layers=last_layers)
+                trained = loop.fit(
+                    f"{name}-{rate}",
+                    model,
+                    train,
+                    validation,
+                    recipe,
+                    out,
+                    augment=FlipShift(),
+                    last_layers=last_layers,
+                )
                 accuracy, loss = (trained.history[f"val_{column}"][-1] for column in ("accuracy", "loss"))
-                print(f"RESULT {title:<20} rate {rate:.0e}  validation accuracy {accuracy:.4f}  loss {loss:.4f}"
-                      f"  (n = {len(validation)})", flush=True)
+                print(
+                    f"RESULT {title:<20} rate {rate:.0e}  validation accuracy {accuracy:.4f}  loss {loss:.4f}"
+                    f"  (n = {len(validation)})",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

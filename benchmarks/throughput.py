@@ -2,8 +2,8 @@
 
     python benchmarks/throughput.py [rounds]
 
-All train the same architecture (32-64-128-128 filters, 256 units, Dropout) with AdamW on the same made-up images, 128 a
-batch, without augmentation. Each contestant runs in a fresh process, in turn, `rounds` times; the ratios are of medians.
+All train the same architecture (32-64-128-128 filters, Dropout) with AdamW on the same made-up images, 128 a batch,
+without augmentation. Each contestant runs in a fresh process, in turn, `rounds` times; the ratios are of medians.
 PyTorch is left out, and said to be, where it is not installed.
 """
 
@@ -56,7 +56,7 @@ def with_keras() -> float:
         layers.Dropout(0.1),
         layers.Conv2D(128, 3, padding="same", activation="relu"),
         layers.Flatten(),
-        layers.Dense(256, activation="relu"),
+        layers.Dense(128, activation="relu"),
         layers.Dropout(0.4),
         layers.Dense(CLASSES, activation="softmax"),
     ])  # fmt: skip
@@ -84,8 +84,8 @@ def with_torch() -> float:
     model = nn.Sequential(
         nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.1),
         nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 128, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Dropout(0.1), nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8192, 256), nn.ReLU(),
-        nn.Dropout(0.4), nn.Linear(256, CLASSES),
+        nn.Dropout(0.1), nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8192, 128), nn.ReLU(),
+        nn.Dropout(0.4), nn.Linear(128, CLASSES),
     ).to(memory_format=torch.channels_last)  # fmt: skip
     optimizer, loss_of = torch.optim.AdamW(model.parameters()), nn.CrossEntropyLoss()
     for epoch in range(WARM_UP + EPOCHS):

@@ -26,7 +26,17 @@ STRATEGIES = {  # name: (title, how many of the last layers train, peak learning
 # Part B sees this many augmented versions of each image, so that what frozen layers make of them can be stored.
 VIEWS_B = 2
 
-NOTEBOOK_PARAMETERS = ("registration", "data", "data_dir", "epochs", "batch_size", "limit", "seed", "seeds", "precision")
+NOTEBOOK_PARAMETERS = (
+    "registration",
+    "data",
+    "data_dir",
+    "epochs",
+    "batch_size",
+    "limit",
+    "seed",
+    "seeds",
+    "precision",
+)
 METHOD = """\
 Part A holds the classes {a}; part B holds {b}, the classes named by the registration number {registration}. A \
 convolutional network is trained on A. Then the same architecture is trained on B ({train:,} training images, {test:,} \
@@ -54,8 +64,10 @@ class Settings(CommonSettings):
         classes_of_part_b(self.registration)
         for name, only in (("backbone", "cnn"), ("weights", "none")):
             if getattr(self, name) not in (None, only):
-                raise InputError(f"--{name}: expected {only}, received {getattr(self, name)}; "
-                                 "this study trains its own network, leave the option out")
+                raise InputError(
+                    f"--{name}: expected {only}, received {getattr(self, name)}; "
+                    "this study trains its own network, leave the option out"
+                )
 
 
 def classes_of_part_b(registration: str) -> list[int]:
@@ -65,26 +77,33 @@ def classes_of_part_b(registration: str) -> list[int]:
     [4, 9]
     """
     if not (registration.isascii() and registration.isdigit() and len(registration) > 1):
-        raise InputError(f"--registration: expected a number of at least two digits, received {registration!r}; "
-                         "give your university number")
+        raise InputError(
+            f"--registration: expected a number of at least two digits, received {registration!r}; "
+            "give your university number"
+        )
     last = registration[-1]
     first = next((digit for digit in reversed(registration[:-1]) if digit != last), None)
     if first is None:
-        raise InputError(f"--registration: expected two different digits, received {registration!r}; "
-                         "give a number that has them")
+        raise InputError(
+            f"--registration: expected two different digits, received {registration!r}; give a number that has them"
+        )
     return sorted([int(first), int(last)])
 
 
 def parts(images, settings: Settings) -> dict:
     """Cut train and test images into part A (eight classes) and part B (two): {"A": (train, test), "B": ...}."""
     if len(images.class_names) < 10:
-        raise InputError(f"--data: expected a set of ten classes or more, received {images.name} with "
-                         f"{len(images.class_names)}; choose another set")
+        raise InputError(
+            f"--data: expected a set of ten classes or more, received {images.name} with "
+            f"{len(images.class_names)}; choose another set"
+        )
     of_b = classes_of_part_b(settings.registration)
     of_a = [number for number in range(len(images.class_names)) if number not in of_b]
     splits = [data.splits.limit(split, settings.limit, settings.seed) for split in (images.train, images.test)]
-    return {name: tuple(data.splits.by_class(split, classes) for split in splits)
-            for name, classes in (("A", of_a), ("B", of_b))}
+    return {
+        name: tuple(data.splits.by_class(split, classes) for split in splits)
+        for name, classes in (("A", of_a), ("B", of_b))
+    }
 
 
 def run(settings: Settings, out) -> None:
@@ -153,23 +172,36 @@ def write_report(settings: Settings, out, images, part, networks, found) -> None
     """Compose report.html and report.pdf."""
     sections, (of_a, of_b) = reporting.sections, (part[name][0].class_names for name in "AB")
     seeds = "one seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
-    reporting.sections.publish(reporting.report.Report(
-        title="What is re-using a trained network worth?",
-        subtitle=f"{images.name}: part A ({len(of_a)} classes) and part B ({' and '.join(of_b)}), "
-        f"{settings.epochs} epochs, {seeds} for part B",
-        summary=found,
-        sections=[
-            reporting.report.Section("Question and method", [
-                reporting.report.Text(METHOD.format(
-                    a=", ".join(of_a), b=" and ".join(of_b), train=len(part["B"][0]), test=len(part["B"][1]),
-                    registration=settings.registration, epochs=settings.epochs, views=VIEWS_B,
-                )),
-                sections.layers_table(models.cnn.build(len(of_a), (*IMAGE_SIZE, 3))),
-            ]),
-            reporting.report.Section("Results", [sections.results_table(networks)]),
-            sections.comparison_section(networks[1:], networks[1], found, out),
-            sections.training_section(networks, out),
-            sections.errors_section(networks, [part[network.name[0]][1] for network in networks], out),
-            sections.settings_section(out.config()),
-        ],
-    ), out)
+    reporting.sections.publish(
+        reporting.report.Report(
+            title="What is re-using a trained network worth?",
+            subtitle=f"{images.name}: part A ({len(of_a)} classes) and part B ({' and '.join(of_b)}), "
+            f"{settings.epochs} epochs, {seeds} for part B",
+            summary=found,
+            sections=[
+                reporting.report.Section(
+                    "Question and method",
+                    [
+                        reporting.report.Text(
+                            METHOD.format(
+                                a=", ".join(of_a),
+                                b=" and ".join(of_b),
+                                train=len(part["B"][0]),
+                                test=len(part["B"][1]),
+                                registration=settings.registration,
+                                epochs=settings.epochs,
+                                views=VIEWS_B,
+                            )
+                        ),
+                        sections.layers_table(models.cnn.build(len(of_a), (*IMAGE_SIZE, 3))),
+                    ],
+                ),
+                reporting.report.Section("Results", [sections.results_table(networks)]),
+                sections.comparison_section(networks[1:], networks[1], found, out),
+                sections.training_section(networks, out),
+                sections.errors_section(networks, [part[network.name[0]][1] for network in networks], out),
+                sections.settings_section(out.config()),
+            ],
+        ),
+        out,
+    )

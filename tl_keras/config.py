@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Self
 
+from tl_keras import __version__
 from tl_keras.errors import InputError
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -80,12 +81,13 @@ def flag(name: str) -> str:
 def environment() -> dict[str, Any]:
     """Versions and hardware, as `config.json` and the report name them."""
     return {
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "versions": {"tl-keras": __version__, "python": platform.python_version()}
+        | {name: _version(name) for name in PACKAGES},
         "hardware": {"processor": _processor(), "cores": len(os.sched_getaffinity(0)), "memory_gib": _memory_gib()},
     }
 
 
-PACKAGES = ("tl-keras", "tensorflow", "keras", "numpy", "scikit-learn", "scipy")
+PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "scipy")
 
 
 def _version(package: str) -> str:

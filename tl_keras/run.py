@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 import experiments
+from tl_keras import quiet
 from tl_keras.config import Settings, environment, flag
 from tl_keras.errors import InputError
 from tl_keras.run_folder import RunFolder
@@ -64,8 +65,9 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(name: str, summary: str, settings: type[Settings]) -> argparse.ArgumentParser:
     """Options from the fields of the study's settings; what is not given stays out of the result."""
-    parser = _Parser(prog=f"tl-keras {name}", description=summary, argument_default=argparse.SUPPRESS,
-                     allow_abbrev=False)
+    parser = _Parser(
+        prog=f"tl-keras {name}", description=summary, argument_default=argparse.SUPPRESS, allow_abbrev=False
+    )
     hints = get_type_hints(settings)
     for item in dataclasses.fields(settings):
         kind = _whole_number if hints[item.name] in (int, int | None) else str
@@ -95,7 +97,7 @@ def _run(name: str, study, given: dict) -> int:
     print(f"run folder: {out.path}", flush=True)
     go_on = f"go on with: tl-keras {name} --resume --out {out.path}"
     try:
-        _import_quietly()
+        quiet.import_tensorflow()
         study.run(settings, out)
     except KeyboardInterrupt:
         print(f"\nstopped; {go_on}", file=sys.stderr)
@@ -107,36 +109,28 @@ def _run(name: str, study, given: dict) -> int:
         if not _is_storage_failure(error):
             print(f"failed; after mending the cause, {go_on}", file=sys.stderr)
             raise
-        print(f"error: cannot write to {out.path}: {_first_line(error)}; make room or make it writable, then {go_on}",
-              file=sys.stderr)
+        print(
+            f"error: cannot write to {out.path}: {_first_line(error)}; make room or make it writable, then {go_on}",
+            file=sys.stderr,
+        )
         return 1
     return 0
-
-
-def _import_quietly() -> None:
-    # TensorFlow's remarks on its build and on absent GPUs would bury the progress lines. Those written while it is
-    # imported obey no setting; a failure to import is a Python exception and still seen.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    stderr = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        importlib.import_module("tensorflow")
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
 
 
 def _resumed_settings(name: str, study, out: RunFolder, given: dict) -> Settings:
     config = out.config()
     if config.get("experiment") != name:
-        raise InputError(f"--resume: expected a run of {name}, received one of {config.get('experiment')} in "
-                         f"{out.path}; name another folder")
+        raise InputError(
+            f"--resume: expected a run of {name}, received one of {config.get('experiment')} in "
+            f"{out.path}; name another folder"
+        )
     settings = study.Settings.from_dict(config["settings"])
     for key, value in given.items():
         if getattr(settings, key) != value:
-            raise InputError(f"{flag(key)}: expected {getattr(settings, key)}, as the run in {out.path} was started, "
-                             f"received {value}; leave the option out, or start a new run")
+            raise InputError(
+                f"{flag(key)}: expected {getattr(settings, key)}, as the run in {out.path} was started, "
+                f"received {value}; leave the option out, or start a new run"
+            )
     return settings
 
 

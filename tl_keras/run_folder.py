@@ -35,14 +35,17 @@ class RunFolder:
         """
         path = Path(path or Path("runs") / config["experiment"] / time.strftime("%Y-%m-%d_%H-%M-%S"))
         if path.is_dir() and any(path.iterdir()):
-            raise InputError(f"--out: expected a new or empty folder, received {path} with files in it; "
-                             "choose another one, or add --resume to go on with that run")
+            raise InputError(
+                f"--out: expected a new or empty folder, received {path} with files in it; "
+                "choose another one, or add --resume to go on with that run"
+            )
         try:
             path.mkdir(parents=True, exist_ok=True)
             write_json(path / "config.json", config)
         except OSError as error:
-            raise InputError(f"--out: expected a folder that can be written, received {path} ({error.strerror}); "
-                             "choose another one") from error
+            raise InputError(
+                f"--out: expected a folder that can be written, received {path} ({error.strerror}); choose another one"
+            ) from error
         return cls(path)
 
     @classmethod
@@ -53,8 +56,10 @@ class RunFolder:
             InputError: there is no run in `path`.
         """
         if path is None or not (Path(path) / "config.json").is_file():
-            raise InputError(f"--resume: expected --out with the folder of an earlier run, received {path}; "
-                             "name a folder that holds config.json, or start anew without --resume")
+            raise InputError(
+                f"--resume: expected --out with the folder of an earlier run, received {path}; "
+                "name a folder that holds config.json, or start anew without --resume"
+            )
         return cls(Path(path))
 
     def discard_if_unused(self) -> None:

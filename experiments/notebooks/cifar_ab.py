@@ -20,6 +20,10 @@ seeds = 1  # how often each network for part B is trained
 precision = "float32"
 
 # %%
+from tl_keras import quiet
+
+quiet.import_tensorflow()
+
 from pathlib import Path
 
 import numpy as np
@@ -89,8 +93,13 @@ augment = FlipShift(flip=images.name not in ("digits", "mnist"), shift=0.125)
 
 def recipe(learning_rate, seed, views=None):
     return Recipe(
-        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, warmup=0.2, weight_decay=0.02,
-        views=views, seed=seed,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        warmup=0.2,
+        weight_decay=0.02,
+        views=views,
+        seed=seed,
     )
 
 
@@ -126,8 +135,14 @@ for name, (title, last_layers, learning_rate) in ways.items():
         if last_layers:
             strategies.copy_weights(network_a, model, new_layers=1)
         training = loop.fit(
-            f"{name}_seed{seed + repeat}" if repeat else name, model, b_train, b_test,
-            recipe(learning_rate, seed + repeat, views=2), out, augment=augment, last_layers=last_layers,
+            f"{name}_seed{seed + repeat}" if repeat else name,
+            model,
+            b_train,
+            b_test,
+            recipe(learning_rate, seed + repeat, views=2),
+            out,
+            augment=augment,
+            last_layers=last_layers,
         )
         outcomes.append(outcome.measure(model, training, seed + repeat, b_train, b_test, out))
     networks.append(outcome.Network(name, title, tuple(outcomes)))
@@ -168,9 +183,11 @@ figures.bars({title: (each.mean, each.low, each.high) for title, each in interva
 # %%
 for network in networks:
     print(network.title)
-    print(classification_report(
-        network.first.test.labels, network.first.test.classes, target_names=b_test.class_names, digits=4
-    ))
+    print(
+        classification_report(
+            network.first.test.labels, network.first.test.classes, target_names=b_test.class_names, digits=4
+        )
+    )
 
 # %%
 best = max(networks, key=lambda network: network.accuracy)
@@ -181,8 +198,12 @@ figures.confusion(matrix, b_test.class_names, best.title)
 shown = np.sort(np.random.default_rng(0).choice(len(b_test), min(24, len(b_test)), replace=False))
 predicted = best.first.test
 figures.samples(
-    b_test.images[shown], predicted.labels[shown], predicted.classes[shown],
-    predicted.probabilities.max(axis=1)[shown], b_test.class_names, best.title,
+    b_test.images[shown],
+    predicted.labels[shown],
+    predicted.classes[shown],
+    predicted.probabilities.max(axis=1)[shown],
+    b_test.class_names,
+    best.title,
 )
 
 # %% [markdown]

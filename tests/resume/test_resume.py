@@ -113,8 +113,14 @@ COMMAND = [sys.executable, "-m", "tl_keras.run", "cifar_ab", "--data", "digits",
 
 
 def run_and_signal(out, cwd, number, wait_for):
-    process = subprocess.Popen([*COMMAND, "--out", str(out)], cwd=cwd, stdout=subprocess.PIPE, text=True,
-                               stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": os.getcwd()})
+    process = subprocess.Popen(
+        [*COMMAND, "--out", str(out)],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        text=True,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
     seen = []
     for line in process.stdout:
         seen.append(line)
@@ -133,8 +139,9 @@ def test_a_killed_study_resumes_to_the_results_of_an_undisturbed_one(tmp_path):
     resume = [*COMMAND[:4], "--resume", "--out", str(tmp_path / "run")]
     code = subprocess.run(resume, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert code.returncode == 0, code.stdout + code.stderr
-    done = subprocess.run([*COMMAND, "--out", str(tmp_path / "whole")], cwd=tmp_path, env=environment,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [*COMMAND, "--out", str(tmp_path / "whole")], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     for name in ("A", "B_scratch", "B_last", "B_last_two"):
         for folder in ("history", "predictions"):

@@ -2,10 +2,13 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=[
-    "sources",
-    "splits",
-    "decode",
-    "pipeline",
-    "augment",
-])
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "sources",
+        "splits",
+        "decode",
+        "pipeline",
+        "augment",
+    ],
+)

@@ -1,9 +1,11 @@
-
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=[
-    "predictions",
-    "outcome",
-    "compare",
-    "transfer_effect",
-])
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "predictions",
+        "outcome",
+        "compare",
+        "transfer_effect",
+    ],
+)

@@ -96,8 +96,12 @@ class Network:
             "mean_test_accuracy": self.accuracy,
             "interval_95": [interval.low, interval.high],
             "seeds": [
-                {"seed": outcome.seed, "test_accuracy": outcome.test.accuracy, "seconds":
-                 round(outcome.training.seconds, 2), "predictions": out.relative(out.predictions(outcome.name))}
+                {
+                    "seed": outcome.seed,
+                    "test_accuracy": outcome.test.accuracy,
+                    "seconds": round(outcome.training.seconds, 2),
+                    "predictions": out.relative(out.predictions(outcome.name)),
+                }
                 for outcome in self.outcomes
             ],
         }

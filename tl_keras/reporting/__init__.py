@@ -2,10 +2,13 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=[
-    "figures",
-    "report",
-    "sections",
-    "conclusion",
-    "notebook",
-])
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "figures",
+        "report",
+        "sections",
+        "conclusion",
+        "notebook",
+    ],
+)

@@ -13,7 +13,7 @@ from tl_keras.data.splits import Split
 from tl_keras.evaluation.outcome import Network
 from tl_keras.evaluation.transfer_effect import effect, leads
 from tl_keras.reporting import figures
-from tl_keras.reporting.conclusion import interval_text, p_text
+from tl_keras.reporting.conclusion import p_text
 from tl_keras.reporting.report import Figure, Report, Section, Table, Text, write_html, write_pdf
 from tl_keras.run_folder import RunFolder
 
@@ -37,18 +37,34 @@ def describe(images: ImageData) -> dict[str, Any]:
 def results_table(networks: list[Network]) -> Table:
     """Accuracy, loss, time and size of each network."""
     seeds = max(len(network.outcomes) for network in networks)
-    header = ["network", "seeds", "test accuracy", "95% interval", "train accuracy", "gap", "test loss", "seconds",
-              "trained weights"]
+    header = [
+        "network",
+        "seeds",
+        "test accuracy",
+        "95% interval",
+        "train accuracy",
+        "gap",
+        "test loss",
+        "seconds",
+        "trained weights",
+    ]
     rows = []
     for network in networks:
         interval, first = network.interval(), network.first
         train = np.mean([outcome.train_accuracy for outcome in network.outcomes])
-        rows.append([
-            network.title, len(network.outcomes), f"{interval.mean:.4f}", f"{interval.low:.4f} to {interval.high:.4f}",
-            f"{train:.4f}", f"{train - interval.mean:+.4f}",
-            f"{np.mean([outcome.test.loss for outcome in network.outcomes]):.4f}", f"{network.seconds:.1f}",
-            first.training.trainable_parameters,
-        ])
+        rows.append(
+            [
+                network.title,
+                len(network.outcomes),
+                f"{interval.mean:.4f}",
+                f"{interval.low:.4f} to {interval.high:.4f}",
+                f"{train:.4f}",
+                f"{train - interval.mean:+.4f}",
+                f"{np.mean([outcome.test.loss for outcome in network.outcomes]):.4f}",
+                f"{network.seconds:.1f}",
+                first.training.trainable_parameters,
+            ]
+        )
     note = (
         "Accuracies are measured in inference mode on images without augmentation, after the last epoch. Intervals "
         "of networks with one seed are Wilson's, for the finite test set"
@@ -74,8 +90,13 @@ def training_section(networks: list[Network], out: RunFolder) -> Section:
     for network in networks:
         path = out.plot(f"history_{network.name}")
         figures.save(figures.history(network.title, network.first.training.history), path)
-        blocks.append(Figure(path, f"{network.title}: loss and accuracy by epoch, training and test images. The "
-                                   "training curve is measured while weights move, with Dropout and augmentation on."))
+        blocks.append(
+            Figure(
+                path,
+                f"{network.title}: loss and accuracy by epoch, training and test images. The "
+                "training curve is measured while weights move, with Dropout and augmentation on.",
+            )
+        )
     return Section("Learning curves", blocks)
 
 
@@ -86,21 +107,33 @@ def comparison_section(networks: list[Network], baseline: Network, sentences: li
     intervals = {network.title: network.interval() for network in networks}
     values = {title: (interval.mean, interval.low, interval.high) for title, interval in intervals.items()}
     figures.save(figures.bars(values, "test accuracy"), bars)
-    return Section("Comparison", [
-        Figure(curves, "Test accuracy and loss by epoch."),
-        Figure(bars, "Test accuracy after the last epoch, with its 95% interval."),
-        _leads_table(networks),
-        _effects_table(networks, baseline),
-        Text("\n\n".join(sentences)),
-    ])
+    return Section(
+        "Comparison",
+        [
+            Figure(curves, "Test accuracy and loss by epoch."),
+            Figure(bars, "Test accuracy after the last epoch, with its 95% interval."),
+            _leads_table(networks),
+            _effects_table(networks, baseline),
+            Text("\n\n".join(sentences)),
+        ],
+    )
 
 
 def _leads_table(networks: list[Network]) -> Table:
     winner, gaps = leads(networks)
-    rows = [[f"{winner.title} against {lead.other.title}", f"{lead.points:+.2f}", p_text(lead.p_value),
-             "yes" if lead.is_real else "no"] for lead in gaps]
+    rows = [
+        [
+            f"{winner.title} against {lead.other.title}",
+            f"{lead.points:+.2f}",
+            p_text(lead.p_value),
+            "yes" if lead.is_real else "no",
+        ]
+        for lead in gaps
+    ]
     return Table(
-        "The winner's lead", ["pair", "lead (points)", "p", "more than noise"], rows,
+        "The winner's lead",
+        ["pair", "lead (points)", "p", "more than noise"],
+        rows,
         "Paired test on the same test images (McNemar's exact test for one seed, sign flips over images for several), "
         "adjusted for several comparisons (Holm). It asks whether other test images would give the same order.",
     )
@@ -110,11 +143,20 @@ def _effects_table(networks: list[Network], baseline: Network) -> Table:
     rows = []
     for network in networks:
         seen = effect(network, baseline)
-        rows.append([network.title, f"{seen.start:.4f}", f"{100 * seen.slope:+.2f}", f"{seen.final:.4f}",
-                     f"{seen.seconds:.1f}", seen.reaches_baseline or "never"])
+        rows.append(
+            [
+                network.title,
+                f"{seen.start:.4f}",
+                f"{100 * seen.slope:+.2f}",
+                f"{seen.final:.4f}",
+                f"{seen.seconds:.1f}",
+                seen.reaches_baseline or "never",
+            ]
+        )
     return Table(
         f"What transfer did, against {baseline.title}",
-        ["network", "start", "slope", "final", "seconds", "epoch of baseline's level"], rows,
+        ["network", "start", "slope", "final", "seconds", "epoch of baseline's level"],
+        rows,
         "Start: test accuracy after epoch 1. Slope: points per epoch over the first five epochs. Final: test accuracy "
         "after the last epoch. Curves are means over the seeds.",
     )
@@ -131,8 +173,12 @@ def errors_section(networks: list[Network], tests: list[Split], out: RunFolder) 
         blocks.append(Figure(path, f"{network.title}: test images by true class (row) and predicted class (column)."))
         path, shown = out.plot(f"samples_{network.name}"), _sample(len(test))
         figure = figures.samples(
-            test.images[shown], predicted.labels[shown], predicted.classes[shown],
-            predicted.probabilities.max(axis=1)[shown], test.class_names, network.title,
+            test.images[shown],
+            predicted.labels[shown],
+            predicted.classes[shown],
+            predicted.probabilities.max(axis=1)[shown],
+            test.class_names,
+            network.title,
         )
         figures.save(figure, path)
         blocks.append(Figure(path, f"{network.title}: {len(shown)} test images drawn at random, with predictions."))
@@ -148,11 +194,18 @@ def settings_section(config: dict[str, Any]) -> Section:
     settings = [[name.replace("_", " "), _shown(value)] for name, value in config["settings"].items()]
     surroundings = config["versions"] | config["hardware"]
     data = [[name.replace("_", " "), _shown(value)] for name, value in config["data"].items()]
-    return Section("Settings and environment", [
-        Table("Settings", ["setting", "value"], settings),
-        Table("Data", ["property", "value"], data),
-        Table("Environment", ["item", "value"], [[name.replace("_", " "), _shown(v)] for name, v in surroundings.items()]),
-    ])
+    return Section(
+        "Settings and environment",
+        [
+            Table("Settings", ["setting", "value"], settings),
+            Table("Data", ["property", "value"], data),
+            Table(
+                "Environment",
+                ["item", "value"],
+                [[name.replace("_", " "), _shown(v)] for name, v in surroundings.items()],
+            ),
+        ],
+    )
 
 
 def _shown(value: Any) -> str:

@@ -26,8 +26,9 @@ class Record(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.perf_counter()
-        self.bar = tqdm(total=self.steps, desc=f"{self.name} {epoch + 1}/{self.epochs}", unit="step",
-                        disable=None, leave=False)
+        self.bar = tqdm(
+            total=self.steps, desc=f"{self.name} {epoch + 1}/{self.epochs}", unit="step", disable=None, leave=False
+        )
 
     def on_train_batch_end(self, batch, logs=None):
         self.bar.update(1)

@@ -80,8 +80,10 @@ class Checkpoint:
 
     def _assign(self, path: Path, meta: dict, arrays: list[np.ndarray]) -> None:
         if meta["identity"] != self.identity or len(arrays) != len(self.variables):
-            raise InputError(f"checkpoint {path}: expected one of {self.identity}, received one of "
-                             f"{meta['identity']}; resume with the settings of that run or choose another --out")
+            raise InputError(
+                f"checkpoint {path}: expected one of {self.identity}, received one of "
+                f"{meta['identity']}; resume with the settings of that run or choose another --out"
+            )
         for variable, array in zip(self.variables, arrays, strict=True):
             variable.assign(_from_bytes(array, variable))
 

@@ -38,15 +38,13 @@ def fit(
     *,
     augment: FlipShift | None = None,
     last_layers: int | None = None,
-    store_frozen: bool = True,
 ) -> Training:
-    """Train `model` in place; afterwards it is up to date whole, frozen part included.
+    """Train `model` in place: what is frozen runs once for each version of an image, what trains every epoch.
 
     Args:
         model: maps images to class probabilities.
         validation: measured after every epoch; nothing is chosen by it.
         last_layers: how many layers with weights train, from the end; None trains all.
-        store_frozen: run frozen layers once and train the rest on what they give; False runs them in every epoch.
 
     Returns:
         The numbers by epoch. With the checkpoint of an unfinished training in `out`, training goes on there and
@@ -57,12 +55,17 @@ def fit(
     """
     strategies.set_trainable(model, last_layers)
     prefix, trained = frozen.split_frozen(model)
-    if not (store_frozen and prefix.weights):
+    if not prefix.weights:
         prefix, trained = None, model
     frozen_before = strategies.frozen_digest(model)
     steps = pipeline.steps_per_epoch(len(train), recipe.batch_size)
     optimizer = compile_for(trained, recipe, steps)
-    identity = {"recipe": asdict(recipe), "data": train.fingerprint(), "frozen": frozen_before, "augment": repr(augment)}
+    identity = {
+        "recipe": asdict(recipe),
+        "data": train.fingerprint(),
+        "frozen": frozen_before,
+        "augment": repr(augment),
+    }
     checkpoint = Checkpoint(out.checkpoint(name), trained.variables + optimizer.variables, identity)
     progress = checkpoint.restore()
     if progress.epoch < recipe.epochs:

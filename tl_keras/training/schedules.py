@@ -48,6 +48,4 @@ class Recipe:
     def loss(self, labels, probabilities):
         """Cross-entropy (B,) of probabilities (B, classes) against labels (B,), smoothed."""
         targets = keras.ops.one_hot(keras.ops.cast(keras.ops.reshape(labels, (-1,)), "int32"), probabilities.shape[-1])
-        return keras.losses.categorical_crossentropy(
-            targets, probabilities, label_smoothing=self.label_smoothing
-        )
+        return keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=self.label_smoothing)

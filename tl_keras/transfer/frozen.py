@@ -38,8 +38,10 @@ def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     ((None, 4), 2)
     """
     if not model.trainable_weights:
-        raise ValueError(f"split_frozen: expected a model that trains, received {model.name} with no trainable "
-                         "weight; set `trainable` on a layer")
+        raise ValueError(
+            f"split_frozen: expected a model that trains, received {model.name} with no trainable "
+            "weight; set `trainable` on a layer"
+        )
     inputs = keras.tree.map_structure(
         lambda tensor: keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype), _graph(model).input
     )
@@ -101,14 +103,15 @@ def store(
         with ExitStack() as whole_or_absent:
             arrays = [
                 np.lib.format.open_memmap(
-                    whole_or_absent.enter_context(atomic(path)), "w+", "float32", (views * len(split), *output.shape[1:])
+                    whole_or_absent.enter_context(atomic(path)),
+                    "w+",
+                    "float32",
+                    (views * len(split), *output.shape[1:]),
                 )
                 for path, output in zip(paths, prefix.outputs, strict=True)
             ]
             batches = (
-                batch
-                for view in range(views)
-                for batch in pipeline.view_batches(split.images, augment, seed, view)
+                batch for view in range(views) for batch in pipeline.view_batches(split.images, augment, seed, view)
             )
             _extract(prefix, batches, arrays)
     return [np.load(path, mmap_mode="r") for path in paths]
@@ -142,8 +145,10 @@ def _is_functional(operation: keras.Operation) -> bool:
 def _graph(model: keras.Model) -> keras.Model:
     """An uncompiled functional view of the layers of `model`: cloning it walks the graph and does no more."""
     if not _is_functional(model):
-        raise ValueError(f"split_frozen: expected a functional or sequential model, received {model!r}; build it "
-                         "with keras.Model(inputs, outputs)")
+        raise ValueError(
+            f"split_frozen: expected a functional or sequential model, received {model!r}; build it "
+            "with keras.Model(inputs, outputs)"
+        )
     if isinstance(model, keras.Sequential):
         return keras.Model(model.inputs[0], model.outputs[0])
     return keras.Model(model.input, model.output)

@@ -1,0 +1,108 @@
+"""The two re-use networks of `cifar_ab`: frozen layers paid for once, against running them in every epoch.
+
+    python benchmarks/frozen_prefix.py RUN_FOLDER/models/A.keras [rounds]
+
+Both train the same suffix on the same batches for 20 epochs and measure the test images after each. The reference runs
+the whole graph, its frozen part in inference mode, in Keras `fit`. They run in turn, `rounds` times, each from nothing.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from experiments.cifar_ab import IMAGE_SIZE, STRATEGIES, VIEWS_B, Settings, parts
+from tl_keras.data import pipeline, sources
+from tl_keras.data.augment import FlipShift
+from tl_keras.evaluation.predictions import predict
+from tl_keras.models import cnn
+from tl_keras.run_folder import RunFolder
+from tl_keras.training import loop, runtime
+from tl_keras.training.schedules import Recipe
+from tl_keras.transfer import frozen, strategies
+
+
+class WholeGraph(keras.Model):
+    """The network with its frozen part called in inference mode, and nothing stored."""
+
+    def __init__(self, prefix: keras.Model, suffix: keras.Model):
+        super().__init__()
+        self.prefix, self.suffix = prefix, suffix
+
+    def call(self, images, training=None):
+        return self.suffix(self.prefix(images, training=False), training=training)
+
+
+def stored(model, train, test, recipe, last_layers) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        loop.fit(
+            "net", model, train, test, recipe, RunFolder(Path(folder)), augment=FlipShift(), last_layers=last_layers
+        )
+
+
+def every_epoch(model, train, test, recipe, last_layers) -> None:
+    strategies.set_trainable(model, last_layers)
+    whole = WholeGraph(*frozen.split_frozen(model))
+    whole(np.zeros((1, *model.input_shape[1:]), "float32"))
+    steps = pipeline.steps_per_epoch(len(train), recipe.batch_size)
+    loop.compile_for(whole, recipe, steps)
+    batches = pipeline.training_batches(
+        [train.images],
+        train.labels,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        epochs=recipe.epochs,
+        augment=FlipShift(),
+        views=recipe.views,
+    )
+    whole.fit(
+        batches,
+        epochs=recipe.epochs,
+        steps_per_epoch=steps,
+        verbose=0,
+        shuffle=False,
+        validation_data=pipeline.evaluation_batches([test.images], test.labels),
+    )
+
+
+def main(path: str, rounds: int) -> None:
+    settings = Settings()
+    train, test = parts(sources.load("cifar10", size=IMAGE_SIZE), settings)["B"]
+    network_a = keras.models.load_model(path, compile=False)
+    seconds, trained = {stored: [], every_epoch: []}, {}
+    for _ in range(rounds):
+        for way in (stored, every_epoch):
+            spent = 0.0
+            for name in ("B_last", "B_last_two"):
+                _, last_layers, rate = STRATEGIES[name]
+                runtime.prepare(seed=0)
+                model = cnn.build(2)
+                strategies.copy_weights(network_a, model)
+                recipe = Recipe(settings.epochs, settings.batch_size, rate, views=VIEWS_B)
+                started = time.perf_counter()
+                way(model, train, test, recipe, last_layers)
+                spent += time.perf_counter() - started
+                trained[way, name] = model
+            seconds[way].append(spent)
+    for name in ("B_last", "B_last_two"):
+        ours, theirs = trained[stored, name], trained[every_epoch, name]
+        difference = max(np.abs(a.numpy() - b.numpy()).max() for a, b in zip(ours.weights, theirs.weights, strict=True))
+        accuracies = [predict(model, test).accuracy for model in (ours, theirs)]
+        print(
+            f"{name:<11} test accuracy {accuracies[0]:.4f} and {accuracies[1]:.4f}, "
+            f"largest difference of a weight {difference:.1e}"
+        )
+    for way, values in seconds.items():
+        print(f"{way.__name__:<12} seconds " + " ".join(f"{value:.1f}" for value in values))
+    ratio = statistics.median(seconds[every_epoch]) / statistics.median(seconds[stored])
+    print(f"stored activations are {ratio:.1f} times as fast (n = {rounds})")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 2)

@@ -1,0 +1,123 @@
+"""What trains, what is re-used, and the proof that what is frozen stays as it is."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tl_keras.errors import InputError
+from tl_keras.models import cnn
+from tl_keras.transfer import strategies
+
+
+def trained_layers(model):
+    return [layer.name for layer in model.layers if layer.trainable_weights]
+
+
+@pytest.mark.parametrize(
+    "last_layers, trained",
+    [
+        (1, ["dense2"]),
+        (2, ["dense1", "dense2"]),
+        (3, ["conv4", "dense1", "dense2"]),
+        (6, ["conv1", "conv2", "conv3", "conv4", "dense1", "dense2"]),
+        (None, ["conv1", "conv2", "conv3", "conv4", "dense1", "dense2"]),
+    ],
+)
+def test_set_trainable(last_layers, trained):
+    model = cnn.build(2)
+    strategies.set_trainable(model, 1)
+    strategies.set_trainable(model, last_layers)
+    assert trained_layers(model) == trained
+    assert sum(len(layer.trainable_weights) for layer in model.layers) == len(model.trainable_weights)
+
+
+@pytest.mark.parametrize(
+    "last_layers, resting", [(1, [True, True, False]), (2, [True, True, False]), (None, [False] * 3)]
+)
+def test_dropout_rests_between_frozen_layers_and_works_behind_them(last_layers, resting):
+    model = cnn.build(2)
+    strategies.set_trainable(model, last_layers)
+    assert [not layer.trainable for layer in model.layers if isinstance(layer, layers.Dropout)] == resting
+
+
+@pytest.mark.parametrize("last_layers", [0, -1, 7])
+def test_a_number_of_layers_that_is_not_there(last_layers):
+    expected = f"expected 1 to 6 .the layers with weights., received {last_layers}; give a number in that range"
+    with pytest.raises(InputError, match=expected):
+        strategies.set_trainable(cnn.build(2), last_layers)
+
+
+def test_count_parameters():
+    model = cnn.build(2)
+    strategies.set_trainable(model, 1)
+    assert strategies.count_parameters(model) == (model.count_params(), 128 * 2 + 2)
+
+
+@pytest.mark.parametrize("new_layers", [1, 2])
+def test_copy_weights_leaves_the_new_layers_as_they_are(new_layers):
+    source, target = cnn.build(8), cnn.build(2)
+    before = [layer.get_weights() for layer in strategies.weighted_layers(target)]
+    strategies.copy_weights(source, target, new_layers)
+    pairs = zip(strategies.weighted_layers(source), strategies.weighted_layers(target), before, strict=True)
+    for number, (old, new, fresh) in enumerate(pairs):
+        kept = fresh if number >= 6 - new_layers else old.get_weights()
+        for weight, expected in zip(new.get_weights(), kept, strict=True):
+            np.testing.assert_array_equal(weight, expected)
+
+
+def test_copied_weights_are_the_targets_own():
+    source, target = cnn.build(8), cnn.build(2)
+    strategies.copy_weights(source, target)
+    kept = source.get_layer("conv1").get_weights()[0]
+    target.get_layer("conv1").set_weights([weight + 1 for weight in target.get_layer("conv1").get_weights()])
+    np.testing.assert_array_equal(source.get_layer("conv1").get_weights()[0], kept)
+
+
+def test_another_architecture_is_refused():
+    with pytest.raises(InputError, match=r"conv2: expected weights of shapes .*received .* from conv2; re-use a net"):
+        strategies.copy_weights(cnn.build(8, filters=(32, 16, 128, 128)), cnn.build(2))
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+def test_a_network_with_fewer_or_more_layers_is_refused(depth):
+    def dense(depth, classes):
+        return keras.Sequential([keras.Input((3,)), *[layers.Dense(3) for _ in range(depth)], layers.Dense(classes)])
+
+    with pytest.raises(InputError):
+        strategies.copy_weights(dense(depth, 8), dense(2, 2))
+
+
+def normalised():
+    base = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.BatchNormalization()], name="base")
+    return keras.Sequential([keras.Input((4,)), base, layers.Dense(2, name="head")])
+
+
+def test_the_digest_sees_every_frozen_byte_and_no_other():
+    model = normalised()
+    strategies.set_trainable(model, 1)
+    digest = strategies.frozen_digest(model)
+    for weight in model.get_layer("base").weights:
+        kept = weight.numpy()
+        changed = kept.copy()
+        changed.reshape(-1)[-1] = np.nextafter(kept.reshape(-1)[-1], np.float32(9))
+        weight.assign(changed)
+        assert strategies.frozen_digest(model) != digest, f"{weight.path} moved by the smallest step"
+        weight.assign(kept)
+        assert strategies.frozen_digest(model) == digest
+    for weight in model.get_layer("head").weights:
+        weight.assign(weight + 1)
+    assert strategies.frozen_digest(model) == digest
+
+
+def test_the_digest_sees_frozen_layers_inside_a_part_that_trains():
+    model = normalised()
+    strategies.set_trainable(model, None)
+    model.get_layer("base").layers[-1].trainable = False
+    digest = strategies.frozen_digest(model)
+    model.get_layer("base").layers[0].set_weights([np.zeros((4, 3)), np.zeros(3)])
+    assert strategies.frozen_digest(model) == digest
+    model(np.random.default_rng(0).normal(size=(64, 4)), training=True)
+    assert strategies.frozen_digest(model) == digest, "frozen statistics rest"
+    model.get_layer("base").layers[-1].moving_mean.assign(np.ones(3))
+    assert strategies.frozen_digest(model) != digest
