@@ -11,10 +11,10 @@ def verdict(networks: list[Network]) -> list[str]:
     """Who won, by how much, and whether the lead is more than noise: one sentence each."""
     winner, gaps = leads(networks)
     count = len(winner.first.test.labels)
-    sentences = [f"{winner.title} reached the best test accuracy: {percent(winner)} on {count:,} test images."]
+    best = " and ".join([winner.title, *(lead.other.title for lead in gaps if lead.points == 0)])
+    sentences = [f"{best} reached the best test accuracy: {percent(winner)} on {count:,} test images."]
     for lead in gaps:
         if lead.points == 0:
-            sentences.append(f"{lead.other.title} reached the same accuracy.")
             continue
         noise = "more than noise" if lead.is_real else "not to be told from noise"
         sentences.append(

@@ -1,0 +1,98 @@
+"""The house rules: imports point downwards, files and functions stay short, public names are explained."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("data", "models", "transfer", "training", "evaluation", "reporting", "export", "serving")
+LIBRARY = sorted((ROOT / "tl_keras").rglob("*.py"))
+EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.py"))
+CODE = [*LIBRARY, *EXPERIMENTS, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "benchmarks").rglob("*.py"))]
+TEXTS = [*CODE, *(path for path in ROOT.glob("*") if path.is_file() and not path.name.startswith(".")),
+         *ROOT.glob("benchmarks/*.md"), *ROOT.glob(".ci/*"), *ROOT.glob("tl_keras/**/*.html")]  # fmt: skip
+
+
+def shown(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def tree(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(path):
+    """Every module that a file imports, wherever in it: `from tl_keras import data` imports tl_keras.data."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{shown(path)} imports relatively"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room(name):
+    """The floor of a module in the library, or None outside its rooms."""
+    parts = name.split(".")
+    return ROOMS.index(parts[1]) if parts[0] == "tl_keras" and len(parts) > 1 and parts[1] in ROOMS else None
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=shown)
+def test_imports_point_downwards(path):
+    own = room(shown(path).removesuffix(".py").replace("/", "."))
+    front_door = path == ROOT / "tl_keras/run.py"
+    for name in imports(path):
+        other = room(name)
+        assert own is None or other is None or other <= own, f"imports {name}, which stands above it"
+        assert own is not None or other is None or front_door, f"imports {name}: what all rooms use knows no room"
+        assert not name.startswith("tl_keras.run.") and name != "tl_keras.run"
+        assert front_door or name.split(".")[0] != "experiments"
+
+
+@pytest.mark.parametrize("path", [*EXPERIMENTS, *(path for path in CODE if "benchmarks" in path.parts)], ids=shown)
+def test_nobody_imports_the_front_door(path):
+    assert "tl_keras.run" not in set(imports(path))
+
+
+def test_every_room_has_its_place():
+    found = {path.parent.name for path in LIBRARY if path.name == "__init__.py" and path.parent.name != "tl_keras"}
+    assert found <= set(ROOMS)
+
+
+@pytest.mark.parametrize("path", CODE, ids=shown)
+def test_files_are_short(path):
+    most = 200 if path in EXPERIMENTS else 300
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= most
+    assert path.stem not in ("utils", "misc", "helpers", "common")
+
+
+def functions(path):
+    return [node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def body_lines(function):
+    """Lines from the first statement to the last, the docstring left out."""
+    statements = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return statements[-1].end_lineno - statements[0].lineno + 1 if statements else 0
+
+
+@pytest.mark.parametrize("path", CODE, ids=shown)
+def test_functions_are_short(path):
+    assert [function.name for function in functions(path) if body_lines(function) > 40] == []
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=shown)
+def test_public_names_are_explained(path):
+    module = tree(path)
+    assert ast.get_docstring(module), "the module says what it is for"
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    public = [node for node in module.body if isinstance(node, kinds) and not node.name.startswith("_")]
+    assert [node.name for node in public if not ast.get_docstring(node)] == []
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=shown)
+def test_nothing_names_the_machine_it_was_written_on(path):
+    text = path.read_text(encoding="utf-8")
+    assert [folder for folder in ("root", "work") if f"/{folder}/" in text] == []

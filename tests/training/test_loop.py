@@ -1,0 +1,168 @@
+"""Loss, schedule and loop: by hand, against PyTorch, and on images that can be learned."""
+
+import csv
+import math
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests.conftest import made_up_split
+from tl_keras.data.augment import FlipShift
+from tl_keras.evaluation import predictions
+from tl_keras.models import cnn
+from tl_keras.run_folder import RunFolder
+from tl_keras.training import loop, runtime
+from tl_keras.training.schedules import Recipe
+
+RECIPE = Recipe(epochs=6, batch_size=16, learning_rate=3e-3)
+
+
+def small(classes=2):
+    return cnn.build(classes, (16, 16, 3), filters=(4, 4, 8, 8), units=16, dropout=(0.0, 0.0, 0.1))
+
+
+def train(folder, recipe=RECIPE, precision="float32", classes=2, **options):
+    runtime.prepare(seed=0, precision=precision)
+    model, test = small(classes), made_up_split(30, classes, seed=1)
+    training = loop.fit("net", model, made_up_split(96, classes), test, recipe, RunFolder(folder), **options)
+    return model, training
+
+
+# -------------------------------------------------------------------------------------------------- loss
+
+
+def test_loss_by_hand():
+    probabilities = np.float32([[0.8, 0.2], [0.5, 0.5], [0.1, 0.9]])
+    losses = Recipe(1, 1, 1e-3, label_smoothing=0.1).loss(np.array([0, 1, 0]), probabilities)
+    by_hand = [-0.95 * math.log(0.8) - 0.05 * math.log(0.2), math.log(2), -0.95 * math.log(0.1) - 0.05 * math.log(0.9)]
+    np.testing.assert_allclose(losses, by_hand, rtol=1e-6)
+    plain = Recipe(1, 1, 1e-3, label_smoothing=0.0).loss(np.array([[0], [1], [0]]), probabilities)
+    np.testing.assert_allclose(plain, -np.log([0.8, 0.5, 0.1]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
+def test_loss_equals_that_of_pytorch(smoothing):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(40, 8)).astype("float32") * 2, rng.integers(0, 8, 40)
+    ours = Recipe(1, 1, 1e-3, label_smoothing=smoothing).loss(labels, keras.ops.softmax(logits))
+    theirs = torch.nn.functional.cross_entropy(
+        torch.tensor(logits), torch.tensor(labels), label_smoothing=smoothing, reduction="none"
+    )
+    np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------- schedule
+
+
+def rates(recipe, steps):
+    rate = recipe.optimizer(steps)._learning_rate
+    return np.array([float(rate(step)) for step in range(steps + 1)])
+
+
+def test_the_rate_rises_to_the_peak_and_falls_to_zero_along_a_cosine():
+    found = rates(Recipe(1, 1, learning_rate=5e-3, warmup=0.2), 100)
+    np.testing.assert_allclose(found[:21], np.linspace(2e-4, 5e-3, 21), rtol=1e-4)
+    np.testing.assert_allclose(found[20:], 2.5e-3 * (1 + np.cos(np.pi * np.arange(81) / 80)), atol=1e-8)
+
+
+@pytest.mark.parametrize("steps, warmup", [(1, 0.2), (2, 0.2), (3, 0.0), (10, 1.0)])
+def test_short_trainings_have_a_rate_too(steps, warmup):
+    found = rates(Recipe(1, 1, learning_rate=1e-3, warmup=warmup), steps)
+    assert np.all((found >= 0) & (found <= 1e-3 * (1 + 1e-6)))
+    assert found[0] > 0
+
+
+def test_weight_decay_shrinks_kernels_and_leaves_biases_out():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(4, bias_initializer="ones")])
+    before = [weight.numpy() for weight in model.weights]
+    recipe = Recipe(1, 1, learning_rate=0.5, weight_decay=0.1)
+    optimizer = loop.compile_for(model, recipe, steps=10)
+    optimizer.apply([keras.ops.zeros(weight.shape) for weight in model.weights], model.trainable_variables)
+    np.testing.assert_allclose(model.weights[0], before[0] * (1 - 0.1 * 0.5 / 25), rtol=1e-6)
+    np.testing.assert_array_equal(model.weights[1], before[1])
+
+
+# -------------------------------------------------------------------------------------------------- loop
+
+
+@pytest.mark.parametrize("augment", [None, FlipShift()])
+def test_what_can_be_learned_is_learned(tmp_path, augment):
+    model, training = train(tmp_path, classes=3, recipe=Recipe(8, 16, 3e-3), augment=augment)
+    assert training.history["val_accuracy"][-1] == 1.0
+    test = made_up_split(30, 3, seed=1)
+    assert predictions.predict(model, test).accuracy == 1.0
+    assert predictions.predict(model, made_up_split(60, 3, seed=2)).accuracy == 1.0
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("last_layers", [None, 2])
+def test_mixed_precision_trains(tmp_path, precision, last_layers):
+    model, training = train(tmp_path, precision=precision, last_layers=last_layers)
+    assert model.get_layer("conv2").compute_dtype == precision.removeprefix("mixed_")
+    assert training.history["val_accuracy"][-1] > 0.9
+    assert training.history["loss"][-1] < training.history["loss"][0]
+    rates = training.history["learning_rate"]
+    assert max(rates) > 1e-3 > 10 * rates[-1], "float16 skips steps while it looks for its scale, so zero may be missed"
+
+
+@pytest.mark.parametrize("last_layers, trainable", [(1, 16 * 2 + 2), (2, 4 * 4 * 8 * 16 + 16 + 16 * 2 + 2)])
+def test_only_the_last_layers_move(tmp_path, last_layers, trainable):
+    runtime.prepare(seed=0)
+    before = small().get_weights()
+    model, training = train(tmp_path, last_layers=last_layers)
+    moved = [not np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True)]
+    assert moved == [False] * (12 - 2 * last_layers) + [True] * 2 * last_layers
+    assert (training.parameters, training.trainable_parameters) == (model.count_params(), trainable)
+    measured = predictions.predict(model, made_up_split(30, seed=1)).accuracy
+    assert measured == pytest.approx(training.history["val_accuracy"][-1]), "the whole network is up to date"
+
+
+def test_the_history_file_holds_the_numbers(tmp_path):
+    _, training = train(tmp_path)
+    with open(tmp_path / "history/net.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
+    assert len(rows) == 6
+    for column, values in training.history.items():
+        assert [float(row[column]) for row in rows] == values
+    assert training.seconds > 0
+
+
+@pytest.mark.parametrize("last_layers", [None, 1])
+def test_tensorboard_shows_accuracy_of_training_and_validation(tmp_path, last_layers):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util import tensor_util
+
+    _, training = train(tmp_path, last_layers=last_layers)
+    for folder, column in (("train", "accuracy"), ("validation", "val_accuracy")):
+        events = EventAccumulator(str(tmp_path / "tensorboard/net" / folder)).Reload()
+        shown = [tensor_util.make_ndarray(event.tensor_proto).item() for event in events.Tensors("epoch_accuracy")]
+        np.testing.assert_allclose(shown, training.history[column], rtol=1e-6)
+
+
+def test_a_frozen_weight_that_changes_stops_the_training(tmp_path):
+    model = small()
+    frozen = model.get_layer("conv1").kernel
+
+    class Meddling(Recipe):
+        def loss(self, labels, probabilities):
+            frozen.assign(frozen + 1e-3)
+            return super().loss(labels, probabilities)
+
+    with pytest.raises(RuntimeError, match="net: expected frozen weights to stay as they are, received changed ones"):
+        loop.fit("net", model, made_up_split(32), made_up_split(8), Meddling(1, 16, 1e-3), RunFolder(tmp_path),
+                 last_layers=1)  # fmt: skip
+
+
+def test_batchnorm_statistics_of_frozen_layers_rest(tmp_path):
+    model = keras.Sequential([
+        keras.Input((16, 16, 3)), layers.Conv2D(4, 3), layers.BatchNormalization(), layers.GlobalAveragePooling2D(),
+        layers.Dense(2, activation="softmax"),
+    ])  # fmt: skip
+    before = [weight.numpy() for weight in model.layers[1].weights]
+    loop.fit("net", model, made_up_split(32), made_up_split(8), Recipe(2, 16, 1e-2), RunFolder(tmp_path), last_layers=1)
+    for weight, kept in zip(model.layers[1].weights, before, strict=True):
+        np.testing.assert_array_equal(weight, kept)
