@@ -154,12 +154,12 @@ def finish(settings: Settings, out, images, part, kept, networks) -> None:
     out.write_results({"experiment": "cifar_ab", "data": images.name, "models": entries, "conclusion": found})
     write_report(settings, out, images, part, networks, found)
     print("executing the notebook", flush=True)
-    script = Path(__file__).with_name("notebooks") / "cifar_ab.py"
+    script = (Path(__file__).with_name("notebooks") / "cifar_ab.py").read_text(encoding="utf-8")
     chosen = {name: getattr(settings, name) for name in NOTEBOOK_PARAMETERS}
-    notebook = reporting.notebook.build(script.read_text(encoding="utf-8"), chosen)
-    reporting.notebook.execute(notebook, out.path / "notebook.ipynb", out.path)
+    reporting.notebook.execute(reporting.notebook.build(script, chosen), out.path / "notebook.ipynb", out.path)
     out.remove_activations()
-    print("\n".join(["", *found, "", f"report: {out.path / 'report.html'}"]))
+    table = reporting.sections.results_table(networks).text
+    print("\n".join(["", table, "", *found, "", f"report: {out.path / 'report.html'}"]))
 
 
 def conclusion(networks) -> list[str]:
@@ -172,36 +172,22 @@ def write_report(settings: Settings, out, images, part, networks, found) -> None
     """Compose report.html and report.pdf."""
     sections, (of_a, of_b) = reporting.sections, (part[name][0].class_names for name in "AB")
     seeds = "one seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
-    reporting.sections.publish(
-        reporting.report.Report(
-            title="What is re-using a trained network worth?",
-            subtitle=f"{images.name}: part A ({len(of_a)} classes) and part B ({' and '.join(of_b)}), "
-            f"{settings.epochs} epochs, {seeds} for part B",
-            summary=found,
-            sections=[
-                reporting.report.Section(
-                    "Question and method",
-                    [
-                        reporting.report.Text(
-                            METHOD.format(
-                                a=", ".join(of_a),
-                                b=" and ".join(of_b),
-                                train=len(part["B"][0]),
-                                test=len(part["B"][1]),
-                                registration=settings.registration,
-                                epochs=settings.epochs,
-                                views=VIEWS_B,
-                            )
-                        ),
-                        sections.layers_table(models.cnn.build(len(of_a), (*IMAGE_SIZE, 3))),
-                    ],
-                ),
-                reporting.report.Section("Results", [sections.results_table(networks)]),
-                sections.comparison_section(networks[1:], networks[1], found, out),
-                sections.training_section(networks, out),
-                sections.errors_section(networks, [part[network.name[0]][1] for network in networks], out),
-                sections.settings_section(out.config()),
-            ],
-        ),
-        out,
+    method = METHOD.format(
+        a=", ".join(of_a), b=" and ".join(of_b), train=len(part["B"][0]), test=len(part["B"][1]), views=VIEWS_B,
+        registration=settings.registration, epochs=settings.epochs,
+    )  # fmt: skip
+    report = reporting.content.Report(
+        title="What is re-using a trained network worth?",
+        subtitle=f"{images.name}: part A ({len(of_a)} classes) and part B ({' and '.join(of_b)}), "
+        f"{settings.epochs} epochs, {seeds} for part B",
+        summary=found,
+        sections=[
+            sections.text_section("Question and method", method, sections.layers_table(models.cnn.build(len(of_a)))),
+            sections.text_section("Results", "", sections.results_table(networks)),
+            sections.comparison_section(networks[1:], networks[1], found, out),
+            sections.training_section(networks, out),
+            sections.errors_section(networks, [part[network.name[0]][1] for network in networks], out),
+            sections.settings_section(out.config()),
+        ],
     )
+    sections.publish(report, out)

@@ -21,6 +21,9 @@ from tl_keras.config import Settings, environment, flag
 from tl_keras.errors import InputError
 from tl_keras.run_folder import RunFolder
 
+# These names mean the data sets, even where a folder is called so.
+NAMED_SETS = ("cifar10", "mnist", "digits")
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command line and return its exit code.
@@ -92,7 +95,7 @@ def _run(name: str, study, given: dict) -> int:
         out = RunFolder.reopen(out_path)
         settings = _resumed_settings(name, study, out, given)
     else:
-        settings = study.Settings(**given)
+        settings = study.Settings(**{key: _absolute(key, value) for key, value in given.items()})
         out = RunFolder.create(out_path, {"experiment": name, "settings": settings.to_dict(), **environment()})
     print(f"run folder: {out.path}", flush=True)
     go_on = f"go on with: tl-keras {name} --resume --out {out.path}"
@@ -117,6 +120,12 @@ def _run(name: str, study, given: dict) -> int:
     return 0
 
 
+def _absolute(key: str, value):
+    # The notebook runs in the run folder, and a run may be resumed from anywhere.
+    is_path = key in ("data", "data_dir", "weights") and value not in NAMED_SETS and Path(value).expanduser().exists()
+    return str(Path(value).expanduser().absolute()) if is_path else value
+
+
 def _resumed_settings(name: str, study, out: RunFolder, given: dict) -> Settings:
     config = out.config()
     if config.get("experiment") != name:
@@ -126,7 +135,7 @@ def _resumed_settings(name: str, study, out: RunFolder, given: dict) -> Settings
         )
     settings = study.Settings.from_dict(config["settings"])
     for key, value in given.items():
-        if getattr(settings, key) != value:
+        if getattr(settings, key) not in (value, _absolute(key, value)):
             raise InputError(
                 f"{flag(key)}: expected {getattr(settings, key)}, as the run in {out.path} was started, "
                 f"received {value}; leave the option out, or start a new run"

@@ -8,7 +8,7 @@ from tl_keras.data.augment import FlipShift
 
 
 def by_numpy(images, numbers, flip, shift):
-    count, height, width, _ = images.shape
+    _, height, width, _ = images.shape
     made = np.empty_like(images)
     tallest, widest = int(height * shift), int(width * shift)
     for row, (down, right, mirror) in enumerate(numbers):

@@ -9,7 +9,8 @@ import pypdf
 import pytest
 from PIL import Image
 
-from tl_keras.reporting.report import Figure, Report, Section, Table, Text, write_html, write_pdf
+from tl_keras.reporting.content import Figure, Report, Section, Table, Text
+from tl_keras.reporting.report import write_html, write_pdf
 
 HOSTILE = "<script>alert('x')</script> & <b>co</b>"
 NAMES = ["Łódź naïve café", "Größe β=0.9", "Ελληνικά", "Кириллица"]

@@ -6,7 +6,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
         "figures",
+        "content",
         "report",
+        "pdf",
         "sections",
         "conclusion",
         "notebook",

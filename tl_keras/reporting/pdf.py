@@ -20,7 +20,7 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 
 from tl_keras import __version__
-from tl_keras.reporting.report import Figure, Report, Table, Text, labelled
+from tl_keras.reporting.content import Figure, Report, Table, Text, labelled
 
 INK, FAINT, ACCENT, WASH = (HexColor(code) for code in ("#22272e", "#5b6470", "#005f96", "#edf5fb"))
 LINE, STRIPE = HexColor("#dfe3e8"), HexColor("#f6f8fa")

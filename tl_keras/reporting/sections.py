@@ -14,7 +14,8 @@ from tl_keras.evaluation.outcome import Network
 from tl_keras.evaluation.transfer_effect import effect, leads
 from tl_keras.reporting import figures
 from tl_keras.reporting.conclusion import p_text
-from tl_keras.reporting.report import Figure, Report, Section, Table, Text, write_html, write_pdf
+from tl_keras.reporting.content import Figure, Report, Section, Table, Text
+from tl_keras.reporting.report import write_html, write_pdf
 from tl_keras.run_folder import RunFolder
 
 SHOWN_SAMPLES = 24
@@ -72,6 +73,11 @@ def results_table(networks: list[Network]) -> Table:
         + "Seconds are those of the first seed and include running the frozen layers once."
     )
     return Table("The networks after training", header, rows, note)
+
+
+def text_section(title: str, text: str, *blocks: Table | Figure) -> Section:
+    """A section that begins with a text."""
+    return Section(title, [Text(text), *blocks] if text else blocks)
 
 
 def layers_table(model: keras.Model) -> Table:
