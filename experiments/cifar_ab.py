@@ -19,9 +19,9 @@ IMAGE_SIZE = (32, 32)
 # network (benchmarks/learning_rates.py); the test images were not looked at.
 RATE_A = 2e-3
 STRATEGIES = {  # name: (title, how many of the last layers train, peak learning rate)
-    "B_scratch": ("B from scratch", None, 2e-3),
-    "B_last": ("B, last layer", 1, 2e-3),
-    "B_last_two": ("B, last two layers", 2, 2e-3),
+    "B_scratch": ("B from scratch", None, 8e-3),
+    "B_last": ("B, last layer", 1, 8e-3),
+    "B_last_two": ("B, last two layers", 2, 1e-3),
 }
 # Part B sees this many augmented versions of each image, so that what frozen layers make of them can be stored.
 VIEWS_B = 2

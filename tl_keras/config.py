@@ -16,7 +16,7 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def option(default: Any, help: str, **check: Any) -> Any:
-    """A dataclass field that is also a command-line option; `minimum=` and `choices=` are checked."""
+    """A dataclass field that is also a command-line option; `minimum=`, `maximum=` and `choices=` are checked."""
     return field(default=default, metadata={"help": help, **check})
 
 
@@ -33,7 +33,7 @@ class Settings:
     epochs: int = option(20, "passes over the training images", minimum=1)
     batch_size: int = option(128, "images per training step", minimum=1)
     limit: int | None = option(None, "images per split, for a quick try", minimum=1)
-    seed: int = option(0, "fixes weights, order, augmentation and splits", minimum=0)
+    seed: int = option(0, "fixes weights, order, augmentation and splits", minimum=0, maximum=2**31 - 1)
     backbone: str | None = option(None, "the network to re-use")
     weights: str | None = option(None, "its weights: imagenet, none or a file")
     precision: str = option("float32", "arithmetic of the layers", choices=PRECISIONS)
@@ -64,11 +64,14 @@ class Settings:
 
 
 def _check(item: dataclasses.Field, value: Any) -> None:
-    name, minimum, choices = flag(item.name), item.metadata.get("minimum"), item.metadata.get("choices")
+    name, choices = flag(item.name), item.metadata.get("choices")
+    minimum, maximum = item.metadata.get("minimum"), item.metadata.get("maximum", float("inf"))
     if value is None:
         return
     if minimum is not None and (not isinstance(value, int) or isinstance(value, bool) or value < minimum):
         raise InputError(f"{name}: expected a whole number of at least {minimum}, received {value}; give a larger one")
+    if minimum is not None and value > maximum:
+        raise InputError(f"{name}: expected a whole number of at most {maximum}, received {value}; give a smaller one")
     if choices and value not in choices:
         raise InputError(f"{name}: expected one of {', '.join(choices)}, received {value!r}; choose one of them")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import errno
 import importlib
 import os
 import sys
@@ -57,8 +58,13 @@ def _dispatch(arguments: list[str]) -> int:
     if name not in known:
         raise InputError(f"command: expected list or one of {', '.join(known)}, received {name!r}; check the spelling")
     study = importlib.import_module(f"experiments.{name}")
-    given = vars(_parser(name, known[name], study.Settings).parse_args(rest))
-    return _run(name, study, given)
+    given, surplus = _parser(name, known[name], study.Settings).parse_known_args(rest)
+    if surplus:
+        raise InputError(
+            f"tl-keras {name}: expected options that it knows, received {' '.join(surplus)}; "
+            f"tl-keras {name} --help shows them"
+        )
+    return _run(name, study, vars(given))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -145,8 +151,9 @@ def _resumed_settings(name: str, study, out: RunFolder, given: dict) -> Settings
 
 def _is_storage_failure(error: Exception) -> bool:
     # TensorFlow and h5py report a full disk in classes of their own, with the system's words in the message.
-    words = [os.strerror(code).lower() for code in (28, 30, 27, 122, 13, 5)]
-    return isinstance(error, OSError) or any(word in str(error).lower() for word in words)
+    codes = (errno.ENOSPC, errno.EROFS, errno.EFBIG, errno.EDQUOT, errno.EACCES, errno.EIO)
+    told = str(error).lower()
+    return getattr(error, "errno", None) in codes or any(os.strerror(code).lower() in told for code in codes)
 
 
 def _first_line(error: Exception) -> str:

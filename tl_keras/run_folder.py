@@ -34,12 +34,12 @@ class RunFolder:
             InputError: the folder holds files already, or cannot be written.
         """
         path = Path(path or Path("runs") / config["experiment"] / time.strftime("%Y-%m-%d_%H-%M-%S"))
-        if path.is_dir() and any(path.iterdir()):
-            raise InputError(
-                f"--out: expected a new or empty folder, received {path} with files in it; "
-                "choose another one, or add --resume to go on with that run"
-            )
         try:
+            if path.is_dir() and any(path.iterdir()):
+                raise InputError(
+                    f"--out: expected a new or empty folder, received {path} with files in it; "
+                    "choose another one, or add --resume to go on with that run"
+                )
             path.mkdir(parents=True, exist_ok=True)
             write_json(path / "config.json", config)
         except OSError as error:
@@ -69,7 +69,12 @@ class RunFolder:
 
     def config(self) -> dict[str, Any]:
         """The settings and surroundings of the run."""
-        return json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+        try:
+            return json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(
+                f"{self.path / 'config.json'}: expected JSON, received a damaged file ({error}); start a new run"
+            ) from error
 
     def update_config(self, **entries: Any) -> None:
         """Add what became known after the start, such as the data's fingerprint."""

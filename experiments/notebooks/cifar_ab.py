@@ -121,9 +121,9 @@ figures.history("A, eight classes", training.history)
 
 # %%
 ways = {  # name: (title, last_layers, peak learning rate)
-    "B_scratch": ("B from scratch", None, 2e-3),
-    "B_last": ("B, last layer", 1, 2e-3),
-    "B_last_two": ("B, last two layers", 2, 2e-3),
+    "B_scratch": ("B from scratch", None, 8e-3),
+    "B_last": ("B, last layer", 1, 8e-3),
+    "B_last_two": ("B, last two layers", 2, 1e-3),
 }
 
 networks = []

@@ -1,3 +1,5 @@
+"""Numbers: predictions, intervals and honest comparisons."""
+
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(

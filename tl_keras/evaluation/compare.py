@@ -54,7 +54,7 @@ def paired_p_value(first: np.ndarray, second: np.ndarray, seed: int = 0) -> floa
     if not difference.any():
         return 1.0
     test = stats.permutation_test(
-        (difference[difference != 0],), np.sum, permutation_type="samples", n_resamples=20_000, rng=seed
+        (difference[difference != 0],), np.sum, permutation_type="samples", n_resamples=20_000, batch=500, rng=seed
     )
     return float(test.pvalue)
 

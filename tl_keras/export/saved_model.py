@@ -13,9 +13,12 @@ from tl_keras.files import atomic
 
 
 def save_keras(model: keras.Model, path: Path) -> None:
-    """Write `model` as a .keras file; `keras.models.load_model(path, safe_mode=True)` reads it."""
+    """Write `model` as a .keras file; `keras.models.load_model(path, safe_mode=True)` reads it anywhere.
+
+    How it was trained, the loss and the optimizer's state, stays in the checkpoint.
+    """
     with atomic(path) as temporary:
-        model.save(temporary)
+        keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
 
 
 def export(model: keras.Model, class_names: tuple[str, ...], folder: Path) -> Path:

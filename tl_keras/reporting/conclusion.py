@@ -38,11 +38,12 @@ def _effect_sentence(network: Network, seen: Effect, baseline: Network, base: Ef
         if seen.reaches_baseline
         else f"it never reached the final accuracy of {baseline.title}"
     )
+    epochs = min(SLOPE_EPOCHS, len(network.first.training.history["epoch"]))
     return (
         f"{network.title}: start {start:+.2f} points after the first epoch ({seen.start:.3f} against "
-        f"{base.start:.3f}), slope {100 * seen.slope:+.2f} points per epoch over the first {SLOPE_EPOCHS} epochs "
+        f"{base.start:.3f}), slope {100 * seen.slope:+.2f} points per epoch over the first {epochs} epochs "
         f"(against {100 * base.slope:+.2f}), final level {final:+.2f} points; {reached}. Cost: {seen.seconds:.1f} s "
-        f"against {base.seconds:.1f} s of training, {100 * trained:.2g}% of the parameters trained."
+        f"against {base.seconds:.1f} s of training, {100 * trained:.3g}% of the parameters trained."
     )
 
 

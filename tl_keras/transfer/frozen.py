@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import keras
 import numpy as np
@@ -100,34 +101,30 @@ def store(
     key = _fingerprint(prefix, split, augment, seed, views)
     paths = [Path(folder) / f"{key}.{number}.npy" for number in range(len(prefix.outputs))]
     if not all(path.exists() for path in paths):
+        batches = (batch for view in range(views) for batch in pipeline.view_batches(split.images, augment, seed, view))
         with ExitStack() as whole_or_absent:
-            arrays = [
-                np.lib.format.open_memmap(
-                    whole_or_absent.enter_context(atomic(path)),
-                    "w+",
-                    "float32",
-                    (views * len(split), *output.shape[1:]),
-                )
-                for path, output in zip(paths, prefix.outputs, strict=True)
-            ]
-            batches = (
-                batch for view in range(views) for batch in pipeline.view_batches(split.images, augment, seed, view)
-            )
-            _extract(prefix, batches, arrays)
+            files = [whole_or_absent.enter_context(_open(path)) for path in paths]
+            _extract(prefix, batches, files, rows=views * len(split))
     return [np.load(path, mmap_mode="r") for path in paths]
 
 
-def _extract(prefix: keras.Model, batches: Iterable, arrays: list[np.ndarray]) -> None:
-    rows = 0
-    with tqdm(total=len(arrays[0]), desc="frozen layers", unit="image", disable=None, leave=False) as progress:
+@contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    # Written row after row, not through a memory map: a map over a full disk kills the process without a word.
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        yield file
+
+
+def _extract(prefix: keras.Model, batches: Iterable, files: list[BinaryIO], rows: int) -> None:
+    for file, output in zip(files, prefix.outputs, strict=True):
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, *output.shape[1:])}
+        np.lib.format.write_array_header_1_0(file, header)
+    with tqdm(total=rows, desc="frozen layers", unit="image", disable=None, leave=False) as progress:
         for batch in batches:
             outputs = keras.tree.flatten(prefix.predict_on_batch(batch))
-            for array, output in zip(arrays, outputs, strict=True):
-                array[rows : rows + len(output)] = output
-            rows += len(outputs[0])
+            for file, output in zip(files, outputs, strict=True):
+                file.write(np.ascontiguousarray(output, "<f4"))
             progress.update(len(outputs[0]))
-    for array in arrays:
-        array.flush()
 
 
 def _fingerprint(prefix: keras.Model, split: Split, augment, seed: int, views: int) -> str:

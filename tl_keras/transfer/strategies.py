@@ -25,9 +25,14 @@ def copy_weights(source: keras.Model, target: keras.Model, new_layers: int = 1) 
     Raises:
         InputError: the two networks differ before the new layers.
     """
-    pairs = zip(weighted_layers(source), weighted_layers(target), strict=False)
-    kept = len(weighted_layers(target)) - new_layers
-    for old, new in list(pairs)[:kept]:
+    olds, news = weighted_layers(source), weighted_layers(target)
+    if len(olds) != len(news):
+        raise InputError(
+            f"{target.name}: expected a network of {len(news)} layers with weights, received {source.name} with "
+            f"{len(olds)}; re-use a network of the same architecture"
+        )
+    kept = len(news) - new_layers
+    for old, new in zip(olds[:kept], news[:kept], strict=True):
         received = [weight.shape for weight in old.weights]
         expected = [weight.shape for weight in new.weights]
         if received != expected:
