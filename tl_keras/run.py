@@ -101,6 +101,9 @@ def _run(name: str, study, given: dict) -> int:
         out = RunFolder.reopen(out_path)
         settings = _resumed_settings(name, study, out, given)
     else:
+        # The run remembers its data directory: it is resumed, and its notebook runs, where the variable may be unset.
+        here = os.environ.get("TL_KERAS_DATA")
+        given = ({"data_dir": here} if here and os.path.isdir(here) else {}) | given
         settings = study.Settings(**{key: _absolute(key, value) for key, value in given.items()})
         out = RunFolder.create(out_path, {"experiment": name, "settings": settings.to_dict(), **environment()})
     print(f"run folder: {out.path}", flush=True)
