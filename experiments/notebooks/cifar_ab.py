@@ -61,7 +61,9 @@ test = splits.limit(images.test, limit, seed)
 a_train, a_test = splits.by_class(train, classes_a), splits.by_class(test, classes_a)
 b_train, b_test = splits.by_class(train, classes_b), splits.by_class(test, classes_b)
 
-print(f"data set {images.name}")
+name_of_data = images.name
+del images, train, test  # the parts are copies
+print(f"data set {name_of_data}")
 for name, part_train, part_test in (("A", a_train, a_test), ("B", b_train, b_test)):
     print(f"part {name}: {len(part_train):,} train, {len(part_test):,} test images of", *part_train.class_names)
 
@@ -88,7 +90,7 @@ network_a.summary()
 # each epoch, but nothing is chosen by them.
 
 # %%
-augment = FlipShift(flip=images.name not in ("digits", "mnist"), shift=0.125)
+augment = FlipShift(flip=name_of_data not in ("digits", "mnist"), shift=0.125)
 
 
 def recipe(learning_rate, seed, views=None):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+from contextlib import suppress
 
 import keras
 import tensorflow as tf
@@ -24,13 +26,22 @@ def prepare(seed: int, precision: str = "float32") -> None:
     _keep_freed_memory()
 
 
+def release_memory() -> None:
+    """Give freed memory back to the system, before another process needs it.
+
+    >>> release_memory()
+    """
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 def _keep_freed_memory() -> None:
     # TensorFlow allocates and frees each activation in every step. By default glibc gives blocks that large back to
     # the system at once, and faulting their pages in again took up to half of a step (benchmarks/throughput.py).
-    try:
+    # Another C library has nothing to tune, and nothing depends on it.
+    with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return  # another C library: nothing to tune, and nothing depends on it
-    mallopt(_M_MMAP_THRESHOLD, 2**30)
-    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-    mallopt(_M_TOP_PAD, 2**26)
+        mallopt(_M_MMAP_THRESHOLD, 2**30)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_M_TOP_PAD, 2**26)

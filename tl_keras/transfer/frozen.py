@@ -87,8 +87,8 @@ def store(
     augment: FlipShift | None = None,
     seed: int = 0,
     views: int = 1,
-) -> list[np.ndarray]:
-    """Run the prefix once per image and view; keep its outputs on disk, memory-mapped.
+) -> list[Stored]:
+    """Run the prefix once per image and view; keep its outputs on disk.
 
     Args:
         folder: where `<fingerprint>.<output>.npy` is written, or found from an earlier run. The fingerprint
@@ -96,7 +96,7 @@ def store(
         views: augmented copies of each image; view v is the one that `pipeline.training_batches` would draw.
 
     Returns:
-        One float32 array (views * N, ...) for each output of the prefix.
+        One float32 array (views * N, ...) on disk for each output of the prefix.
     """
     key = _fingerprint(prefix, split, augment, seed, views)
     paths = [Path(folder) / f"{key}.{number}.npy" for number in range(len(prefix.outputs))]
@@ -105,7 +105,23 @@ def store(
         with ExitStack() as whole_or_absent:
             files = [whole_or_absent.enter_context(_open(path)) for path in paths]
             _extract(prefix, batches, files, rows=views * len(split))
-    return [np.load(path, mmap_mode="r") for path in paths]
+    return [Stored(path) for path in paths]
+
+
+class Stored:
+    """An array in a .npy file; `stored[indices]` reads those rows and keeps nothing in memory."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        array = np.load(self.path, mmap_mode="r")
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, indices) -> np.ndarray:
+        # Mapped for one read only: pages of a lasting map pile up in the process until all of the file is there.
+        return np.array(np.load(self.path, mmap_mode="r")[indices])
 
 
 @contextmanager
