@@ -2,7 +2,16 @@
 
     python -m tl_keras.run cifar_ab --registration 2020387499 --seeds 3
 
-RESULTS
+Expected, printed by that command (CIFAR-10, 20 epochs, part B = deer and truck, 10,000 training and 2,000 test images):
+
+    network             seeds  test accuracy      95% interval  train accuracy  seconds
+    A, eight classes        1         0.8622  0.8545 to 0.8696          0.9122    836.4
+    B from scratch          3         0.9865  0.9828 to 0.9902          0.9932    189.6
+    B, last layer           3         0.9630  0.9608 to 0.9652          0.9594      7.8
+    B, last two layers      3         0.9877  0.9858 to 0.9896          0.9899     16.6
+
+The two best are not to be told apart on these test images (p = 0.63). Hardware: 2 cores of an Intel Xeon (AVX-512),
+24 GiB, float32, TensorFlow 2.21, Keras 3.15.1; about 26 minutes in all, with other work on the same cores.
 """
 
 from dataclasses import dataclass
@@ -26,17 +35,7 @@ STRATEGIES = {  # name: (title, how many of the last layers train, peak learning
 # Part B sees this many augmented versions of each image, so that what frozen layers make of them can be stored.
 VIEWS_B = 2
 
-NOTEBOOK_PARAMETERS = (
-    "registration",
-    "data",
-    "data_dir",
-    "epochs",
-    "batch_size",
-    "limit",
-    "seed",
-    "seeds",
-    "precision",
-)
+NOTEBOOK_PARAMETERS = "registration data data_dir epochs batch_size limit seed seeds precision".split()
 METHOD = """\
 Part A holds the classes {a}; part B holds {b}, the classes named by the registration number {registration}. A \
 convolutional network is trained on A. Then the same architecture is trained on B ({train:,} training images, {test:,} \
