@@ -35,7 +35,9 @@ STRATEGIES = {  # name: (title, how many of the last layers train, peak learning
 # Part B sees this many augmented versions of each image, so that what frozen layers make of them can be stored.
 VIEWS_B = 2
 
-NOTEBOOK_PARAMETERS = "registration data data_dir epochs batch_size limit seed seeds precision".split()
+NOTEBOOK_PARAMETERS = (
+    "registration", "data", "data_dir", "epochs", "batch_size", "limit", "seed", "seeds", "precision",
+)  # fmt: skip
 METHOD = """\
 Part A holds the classes {a}; part B holds {b}, the classes named by the registration number {registration}. A \
 convolutional network is trained on A. Then the same architecture is trained on B ({train:,} training images, {test:,} \
