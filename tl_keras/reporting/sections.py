@@ -118,7 +118,7 @@ def comparison_section(networks: list[Network], baseline: Network, sentences: li
         [
             Figure(
                 curves,
-                "Test accuracy and loss by epoch. The loss is that of training: with smoothed labels it stays above zero.",
+                "Test accuracy and loss by epoch. The loss, as in training, has smoothed labels: it stays above zero.",
             ),
             Figure(bars, "Test accuracy after the last epoch, with its 95% interval."),
             _leads_table(networks),
