@@ -177,3 +177,13 @@ def test_activations_are_stored_once_and_again_when_anything_changes(tmp_path, s
     prefix.layers[1].set_weights([weight + 1 for weight in prefix.layers[1].get_weights()])
     frozen.store(prefix, split, tmp_path)
     assert len(paths()) == 4, "new views, new data and new weights are new entries"
+
+
+def test_the_same_network_built_again_finds_its_activations(tmp_path):
+    split = made_up_split(20, side=32)
+    for _ in range(2):
+        keras.utils.set_random_seed(0)
+        model = cnn.build(2)
+        strategies.set_trainable(model, 2)
+        frozen.store(frozen.split_frozen(model)[0], split, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1

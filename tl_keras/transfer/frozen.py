@@ -144,7 +144,11 @@ def _extract(prefix: keras.Model, batches: Iterable, files: list[BinaryIO], rows
 
 
 def _fingerprint(prefix: keras.Model, split: Split, augment, seed: int, views: int) -> str:
-    digest = hashlib.sha256(prefix.to_json().encode())
+    # Without the layers' names, which Keras counts up: the same network built again finds what it stored.
+    layers = [
+        (type(layer).__name__, {**layer.get_config(), "name": None}, layer.output.shape) for layer in prefix.layers
+    ]
+    digest = hashlib.sha256(repr(layers).encode())
     for weight in prefix.weights:
         digest.update(np.ascontiguousarray(weight.numpy()))
     digest.update(repr((split.fingerprint(), augment, seed, views)).encode())
