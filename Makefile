@@ -4,21 +4,13 @@ VENV ?= .venv
 ARGS ?=
 bin := $(VENV)/bin
 
-.PHONY: run test test-lowest lint clean
+.PHONY: run test lint clean
 
 run: $(VENV)/installed
 	$(bin)/python -m tl_keras.run cifar_ab $(ARGS)
 
 test: $(VENV)/installed-test
 	$(bin)/python -m pytest $(ARGS)
-
-# The suite against the oldest versions that setup.py admits.
-test-lowest:
-	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/pip install --quiet uv
-	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
-		--no-binary elasticdeform -e .[test]
-	.venv-lowest/bin/python -m pytest $(ARGS)
 
 lint: $(VENV)/installed-test
 	$(bin)/python -m ruff check .
@@ -34,4 +26,4 @@ $(VENV)/installed-test: $(VENV)/installed requirements-test.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lowest build dist *.egg-info
+	rm -rf $(VENV) build dist *.egg-info
