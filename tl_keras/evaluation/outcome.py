@@ -55,7 +55,8 @@ class Network:
     @property
     def accuracy(self) -> float:
         """Mean test accuracy over the seeds."""
-        return float(np.mean([outcome.test.accuracy for outcome in self.outcomes]))
+        # From counts, so that equal networks are exactly equal, whatever the order of their seeds.
+        return float(self.correct.mean())
 
     @property
     def correct(self) -> np.ndarray:

@@ -67,9 +67,5 @@ def leads(networks: list[Network]) -> tuple[Network, list[Lead]]:
     ranked = sorted(networks, key=lambda network: network.accuracy, reverse=True)
     winner, others = ranked[0], ranked[1:]
     p_values = holm([paired_p_value(winner.correct, other.correct) for other in others])
-    # From counts, so that equal networks are exactly equal.
-    gaps = [
-        100 * (winner.correct.sum() / winner.correct.size - other.correct.sum() / other.correct.size)
-        for other in others
-    ]
+    gaps = [100 * (winner.accuracy - other.accuracy) for other in others]
     return winner, [Lead(*lead) for lead in zip(others, gaps, p_values, strict=True)]

@@ -121,7 +121,7 @@ class Stored:
 
     def __getitem__(self, indices) -> np.ndarray:
         # Mapped for one read only: pages of a lasting map pile up in the process until all of the file is there.
-        return np.array(np.load(self.path, mmap_mode="r")[indices])
+        return np.asarray(np.load(self.path, mmap_mode="r")[indices])
 
 
 @contextmanager
