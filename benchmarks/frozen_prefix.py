@@ -39,15 +39,22 @@ class WholeGraph(keras.Model):
         return self.suffix(self.prefix(images, training=False), training=training)
 
 
-def stored(model, train, test, recipe, last_layers) -> None:
+def stored(model, train, test, recipe, phases) -> None:
     with tempfile.TemporaryDirectory() as folder:
         loop.fit(
-            "net", model, train, test, recipe, RunFolder(Path(folder)), augment=FlipShift(), last_layers=last_layers
+            "net",
+            model,
+            train,
+            test,
+            recipe,
+            RunFolder(Path(folder)),
+            augment=FlipShift(),
+            phases=phases,
         )
 
 
-def every_epoch(model, train, test, recipe, last_layers) -> None:
-    strategies.set_trainable(model, last_layers)
+def every_epoch(model, train, test, recipe, phases) -> None:
+    strategies.set_trainable(model, phases[0])
     whole = WholeGraph(*frozen.split_frozen(model))
     whole(np.zeros((1, *model.input_shape[1:]), "float32"))
     steps = pipeline.steps_per_epoch(len(train), recipe.batch_size)
@@ -80,13 +87,13 @@ def main(path: str, rounds: int) -> None:
         for way in (stored, every_epoch):
             spent = 0.0
             for name in ("B_last", "B_last_two"):
-                _, last_layers, rate = STRATEGIES[name]
+                _, strategy, rate = STRATEGIES[name]
                 runtime.prepare(seed=0)
                 model = cnn.build(2)
                 strategies.copy_weights(network_a, model)
                 recipe = Recipe(settings.epochs, settings.batch_size, rate, views=VIEWS_B)
                 started = time.perf_counter()
-                way(model, train, test, recipe, last_layers)
+                way(model, train, test, recipe, strategies.find(strategy).phases)
                 spent += time.perf_counter() - started
                 trained[way, name] = model
             seconds[way].append(spent)

@@ -32,11 +32,11 @@ def main(path: str) -> None:
     train, validation = splits.stratified(parts(images, settings)["B"][0], 0.1, seed=0)
     network_a = keras.models.load_model(path, compile=False)
     with tempfile.TemporaryDirectory() as folder:
-        for name, (title, last_layers, _) in STRATEGIES.items():
+        for name, (title, strategy, _) in STRATEGIES.items():
             for rate in RATES:
                 runtime.prepare(seed=0, precision="mixed_bfloat16")
                 model = cnn.build(2)
-                if last_layers:
+                if strategy != "scratch":
                     strategies.copy_weights(network_a, model)
                 recipe = Recipe(settings.epochs, settings.batch_size, rate, views=VIEWS_B)
                 out = RunFolder(Path(folder))
@@ -48,7 +48,7 @@ def main(path: str) -> None:
                     recipe,
                     out,
                     augment=FlipShift(),
-                    last_layers=last_layers,
+                    phases=strategies.find(strategy).phases,
                 )
                 accuracy, loss = (trained.history[f"val_{column}"][-1] for column in ("accuracy", "loss"))
                 print(

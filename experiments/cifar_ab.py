@@ -27,10 +27,10 @@ IMAGE_SIZE = (32, 32)
 # Widths, Dropout, label smoothing and rate of network A were chosen in a few trials on 4,000 training images of part A
 # held out; the rates for part B by benchmarks/learning_rates.py, one grid for all three. No test image was read.
 RATE_A = 2e-3
-STRATEGIES = {  # name: (title, how many of the last layers train, peak learning rate)
-    "B_scratch": ("B from scratch", None, 8e-3),
-    "B_last": ("B, last layer", 1, 8e-3),
-    "B_last_two": ("B, last two layers", 2, 1e-3),
+STRATEGIES = {  # name: (title, strategy, peak learning rate)
+    "B_scratch": ("B from scratch", "scratch", 8e-3),
+    "B_last": ("B, last layer", "last_layer", 8e-3),
+    "B_last_two": ("B, last two layers", "last_two", 1e-3),
 }
 # Part B sees this many augmented versions of each image, so that what frozen layers make of them can be stored.
 VIEWS_B = 2
@@ -118,28 +118,26 @@ def run(settings: Settings, out) -> None:
     # Mirrored digits are no digits; mirrored cats are.
     augment = data.augment.FlipShift(flip=name_of_data not in ("digits", "mnist"))
 
-    def train(name, split, seed, rate, views=None, last_layers=None, source=None):
+    def train(name, split, seed, rate, strategy="scratch", views=None):
         train_split, test_split = part[split]
         training.runtime.prepare(seed, settings.precision)
         model = models.cnn.build(len(train_split.class_names), (*IMAGE_SIZE, 3))
-        if source:
-            transfer.strategies.copy_weights(source, model, new_layers=1)
+        if strategy != "scratch":
+            transfer.strategies.copy_weights(kept["A"], model, new_layers=1)
         recipe = training.schedules.Recipe(settings.epochs, settings.batch_size, rate, views=views, seed=seed)
-        trained = training.loop.fit(
-            name, model, train_split, test_split, recipe, out, augment=augment, last_layers=last_layers
-        )
+        phases = transfer.strategies.find(strategy).phases
+        trained = training.loop.fit(name, model, train_split, test_split, recipe, out, augment=augment, phases=phases)
         export.saved_model.save_keras(model, out.model(name))
         return model, evaluation.outcome.measure(model, trained, seed, train_split, test_split, out)
 
-    model_a, outcome_a = train("A", "A", settings.seed, RATE_A)
-    kept = {"A": model_a}
+    kept = {}
+    kept["A"], outcome_a = train("A", "A", settings.seed, RATE_A)
     networks = [evaluation.outcome.Network("A", "A, eight classes", (outcome_a,))]
-    for name, (title, last_layers, rate) in STRATEGIES.items():
+    for name, (title, strategy, rate) in STRATEGIES.items():
         outcomes = []
         for repeat in range(settings.seeds):
             file_name = f"{name}_seed{settings.seed + repeat}" if repeat else name
-            source = model_a if last_layers else None
-            model, outcome = train(file_name, "B", settings.seed + repeat, rate, VIEWS_B, last_layers, source)
+            model, outcome = train(file_name, "B", settings.seed + repeat, rate, strategy, VIEWS_B)
             kept.setdefault(name, model)
             outcomes.append(outcome)
         networks.append(evaluation.outcome.Network(name, title, tuple(outcomes)))
@@ -148,22 +146,11 @@ def run(settings: Settings, out) -> None:
 
 def finish(settings: Settings, out, name_of_data, part, kept, networks) -> None:
     """Write models, results, report and notebook."""
-    entries = {}
-    for network in networks:
-        model, class_names = kept[network.name], part[network.name[0]][0].class_names
-        version = export.saved_model.export(model, class_names, Path("saved_models") / f"cifar_ab-{network.name}")
-        entries[network.name] = network.entry(out) | {"class_names": class_names, "saved_model": str(version)}
-    found = conclusion(networks)
-    out.write_results({"experiment": "cifar_ab", "data": name_of_data, "models": entries, "conclusion": found})
-    write_report(settings, out, name_of_data, part, networks, found)
-    training.runtime.release_memory()
-    print("executing the notebook", flush=True)
+    with_classes = {name: (model, part[name[0]][0].class_names) for name, model in kept.items()}
     script = (Path(__file__).with_name("notebooks") / "cifar_ab.py").read_text(encoding="utf-8")
     chosen = {name: getattr(settings, name) for name in NOTEBOOK_PARAMETERS}
-    reporting.notebook.execute(reporting.notebook.build(script, chosen), out.path / "notebook.ipynb", out.path)
-    out.remove_activations()
-    table = reporting.sections.results_table(networks).text
-    print("\n".join(["", table, "", *found, "", f"report: {out.path / 'report.html'}"]))
+    notebook = reporting.notebook.build(script, chosen)
+    export.publish.publish(out, networks, with_classes, compose(settings, out, name_of_data, part, networks), notebook)
 
 
 def conclusion(networks) -> list[str]:
@@ -172,15 +159,16 @@ def conclusion(networks) -> list[str]:
     return reporting.conclusion.verdict(networks[1:]) + reporting.conclusion.transfer_effects(reused, scratch)
 
 
-def write_report(settings: Settings, out, name_of_data, part, networks, found) -> None:
-    """Compose report.html and report.pdf."""
+def compose(settings: Settings, out, name_of_data, part, networks) -> reporting.content.Report:
+    """What the report says."""
+    found = conclusion(networks)
     sections, (of_a, of_b) = reporting.sections, (part[name][0].class_names for name in "AB")
     seeds = "one seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
     method = METHOD.format(
         a=", ".join(of_a), b=" and ".join(of_b), train=len(part["B"][0]), test=len(part["B"][1]), views=VIEWS_B,
         registration=settings.registration, epochs=settings.epochs,
     )  # fmt: skip
-    report = reporting.content.Report(
+    return reporting.content.Report(
         title="What is re-using a trained network worth?",
         subtitle=f"{name_of_data}: part A ({len(of_a)} classes) and part B ({' and '.join(of_b)}), "
         f"{settings.epochs} epochs, {seeds} for part B",
@@ -194,4 +182,3 @@ def write_report(settings: Settings, out, name_of_data, part, networks, found) -
             sections.settings_section(out.config()),
         ],
     )
-    sections.publish(report, out)

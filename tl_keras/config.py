@@ -63,6 +63,44 @@ class Settings:
         return cls(**values)
 
 
+@dataclass(frozen=True)
+class TransferSettings(Settings):
+    """What a study can be asked that re-uses a network trained elsewhere.
+
+    >>> TransferSettings(lr="1e-3").learning_rate(default=0.1)
+    0.001
+    """
+
+    seeds: int = option(1, "how often each network is trained", minimum=1)
+    lr: str | None = option(None, "peak learning rate, or find: a range test on training images chooses it")
+    stages: int = option(1, "how many stages of the backbone last_stages and gradual unfreeze", minimum=1)
+    train_batch_norm: bool = option(False, "train BatchNorm layers too where their stage trains")
+    views: int | None = option(None, "augmented versions of each image (default: a new one every epoch)", minimum=1)
+    activations: str = option("float32", "precision of stored activations", choices=("float32", "float16"))
+    disk_limit: int = option(50, "most gigabytes of stored activations", minimum=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.lr != "find":
+            self.learning_rate(default=1.0)
+
+    def learning_rate(self, default: float) -> float:
+        """The rate asked for, or `default`.
+
+        Raises:
+            InputError: `lr` is no number above zero.
+        """
+        if self.lr in (None, "find"):
+            return default
+        try:
+            rate = float(self.lr)
+        except ValueError:
+            rate = 0.0
+        if not 0 < rate < float("inf"):
+            raise InputError(f"--lr: expected find or a number above zero, received {self.lr!r}; give one such as 1e-3")
+        return rate
+
+
 def _check(item: dataclasses.Field, value: Any) -> None:
     name, choices = flag(item.name), item.metadata.get("choices")
     minimum, maximum = item.metadata.get("minimum"), item.metadata.get("maximum", float("inf"))

@@ -79,6 +79,9 @@ def _parser(name: str, summary: str, settings: type[Settings]) -> argparse.Argum
     )
     hints = get_type_hints(settings)
     for item in dataclasses.fields(settings):
+        if hints[item.name] is bool:
+            parser.add_argument(flag(item.name), action="store_true", help=item.metadata["help"])
+            continue
         kind = _whole_number if hints[item.name] in (int, int | None) else str
         shown = "" if item.default is None else f" (default {item.default})"
         metavar = "N" if kind is _whole_number else item.name.upper()

@@ -118,23 +118,23 @@ figures.history("A, eight classes", training.history)
 # %% [markdown]
 # ## Part B, three ways
 #
-# `last_layers` says how many of the layers with weights train, counted from the end; `None` trains all of them. The two
-# re-use networks get the weights of A in every layer but the last, which has two new outputs.
+# A strategy says which layers train: all of them, the last one, or the last two; the others are frozen. The two re-use
+# networks get the weights of A in every layer but the last, which has two new outputs.
 
 # %%
-ways = {  # name: (title, last_layers, peak learning rate)
-    "B_scratch": ("B from scratch", None, 8e-3),
-    "B_last": ("B, last layer", 1, 8e-3),
-    "B_last_two": ("B, last two layers", 2, 1e-3),
+ways = {  # name: (title, strategy, peak learning rate)
+    "B_scratch": ("B from scratch", "scratch", 8e-3),
+    "B_last": ("B, last layer", "last_layer", 8e-3),
+    "B_last_two": ("B, last two layers", "last_two", 1e-3),
 }
 
 networks = []
-for name, (title, last_layers, learning_rate) in ways.items():
+for name, (title, strategy, learning_rate) in ways.items():
     outcomes = []
     for repeat in range(seeds):
         runtime.prepare(seed + repeat, precision)
         model = cnn.build(classes=2)
-        if last_layers:
+        if strategy != "scratch":
             strategies.copy_weights(network_a, model, new_layers=1)
         training = loop.fit(
             f"{name}_seed{seed + repeat}" if repeat else name,
@@ -144,7 +144,7 @@ for name, (title, last_layers, learning_rate) in ways.items():
             recipe(learning_rate, seed + repeat, views=2),
             out,
             augment=augment,
-            last_layers=last_layers,
+            phases=strategies.find(strategy).phases,
         )
         outcomes.append(outcome.measure(model, training, seed + repeat, b_train, b_test, out))
     networks.append(outcome.Network(name, title, tuple(outcomes)))

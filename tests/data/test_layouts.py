@@ -1,10 +1,12 @@
 """Class folders, Tiny-ImageNet folders, archives of them and manifests, read as a user gives them: by path."""
 
+import os
 import zipfile
 
 import numpy as np
 import pytest
 from made_up import class_folders, fails, paint, values
+from PIL import Image
 
 from tl_keras.data.sources import load
 
@@ -91,9 +93,64 @@ def test_broken_images_are_named_and_left_out(tmp_path):
     assert data.test.labels.tolist() == [0, 0, 1]
 
 
+def test_every_odd_kind_of_image_is_shown_as_a_viewer_does_or_named(tmp_path):
+    class_folders(tmp_path, count=6, start=200)
+    dog, rgb = tmp_path / "dog", Image.new("RGB", (6, 6), (9, 9, 9))
+    turned = Image.fromarray(np.repeat(np.uint8([[50] * 6, *[[60] * 6] * 5])[..., None], 3, -1))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise: the top row becomes the right column
+    Image.new("CMYK", (6, 6), (0, 0, 0, 155)).save(dog / "cmyk.jpg", quality=100)
+    Image.fromarray(np.full((6, 6), 90 * 256 + 7, np.uint16)).save(dog / "deep.png")
+    rgb.quantize(4).save(dog / "palette.png")
+    Image.new("RGBA", (6, 6), (0, 0, 0, 0)).save(dog / "clear.png")
+    rgb.save(dog / "moving.gif", save_all=True, append_images=[Image.new("RGB", (6, 6), "white")])
+    turned.save(dog / "turned.png", exif=exif)
+    rgb.save(dog / "wrong.jpg", "PNG")
+    rgb.save(dog / "photo.tiff")
+    Image.new("1", (8001, 8001)).save(dog / "bomb.png")
+    data = load(tmp_path)
+    named = {image.id: image.reason for image in data.quarantine}
+    assert set(named) == {"dog/bomb.png", "dog/photo.tiff"}
+    assert "at most 64000000 pixels, received 8001x8001" in named["dog/bomb.png"]
+    assert "expected a readable JPEG, PNG, BMP, GIF or WebP file" in named["dog/photo.tiff"]
+    shown = {id: image for split in (data.train, data.test) for id, image in zip(split.ids, split.images, strict=True)}
+    expected = {"deep.png": 90, "palette.png": 9, "clear.png": 255, "moving.gif": 9, "wrong.jpg": 9}
+    assert {name: shown[f"dog/{name}"].mean() for name in expected} == expected
+    assert abs(shown["dog/cmyk.jpg"].mean() - 100) <= 2
+    assert shown["dog/turned.png"][:, :, 0].tolist() == [[60] * 5 + [50]] * 6
+
+
+def test_names_in_any_script_and_in_none(tmp_path):
+    class_folders(tmp_path, classes=("Ämeise", "蜜蜂 🐝"), count=5)
+    os.rename(os.fsencode(tmp_path / "Ämeise/00.png"), os.fsencode(tmp_path / "Ämeise") + b"/old\xe4.png")  # Latin-1
+    (tmp_path / "蜜蜂 🐝/01.png").write_bytes(b"")
+    data = load(tmp_path)
+    assert data.class_names == ("Ämeise", "蜜蜂 🐝") and data.quarantine[0].id == "蜜蜂 🐝/01.png"
+    ids = [*data.train.ids, *data.test.ids]
+    assert "Ämeise/old\\udce4.png" in ids, "a name that no text file could hold is written in ASCII"
+    assert "\n".join(ids).encode("utf-8") and len(ids) == 9
+
+
+def test_a_test_image_is_not_learned(tmp_path, capfd):
+    class_folders(tmp_path / "train", count=4)
+    class_folders(tmp_path / "val", count=2, start=100)
+    paint(tmp_path / "val/dog/copy.png", 22)  # of a cat
+    paint(tmp_path / "val/dog/again.png", 22)
+    paint(tmp_path / "train/cat/again.bmp", 22)
+    data = load(tmp_path)
+    assert [image.id for image in data.quarantine] == ["train/cat/02.png", "train/cat/again.bmp"]
+    assert {image.reason for image in data.quarantine} == {"also in the test images"}
+    assert values(data.train) == [20, 21, 23, 0, 1, 2, 3] and data.train.labels.tolist() == [0] * 3 + [1] * 4
+    assert len(data.test) == 6, "what is measured on stays whole"
+    out, err = capfd.readouterr()
+    assert out == "" and err.count("\n") == 1 and "WARNING" in err and " 2 training images" in err
+    class_folders(tmp_path / "val", count=4)
+    fails("expected training images of every class, received none of 'cat'", tmp_path)
+
+
 def test_images_that_differ_in_size_need_a_size(tmp_path):
     class_folders(tmp_path / "train", count=2)
-    class_folders(tmp_path / "val", count=2)
+    class_folders(tmp_path / "val", count=2, start=100)
     paint(tmp_path / "val/cat/01.png", 7, size=(9, 6))
     fails("expected one size, received 6x6 and 9x6.*give a size", tmp_path)
     assert load(tmp_path, size=(6, 6)).test.images.shape == (4, 6, 6, 3)

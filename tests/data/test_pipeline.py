@@ -118,9 +118,10 @@ def test_several_inputs_stay_together():
             np.testing.assert_array_equal(labels, LABELS[shown[:, 0, 0, 0]])
 
 
-def test_evaluation_is_in_order_and_as_it_is():
+def test_evaluation_is_in_order_and_as_it_is(monkeypatch):
+    monkeypatch.setattr(pipeline, "evaluation_batch_size", lambda images: 10)
     images = numbered_images()
-    batches = list(pipeline.evaluation_batches([images], LABELS, batch_size=10).as_numpy_iterator())
+    batches = list(pipeline.evaluation_batches([images], LABELS).as_numpy_iterator())
     assert [len(labels) for _, labels in batches] == [10, 10, 3]
     np.testing.assert_array_equal(np.concatenate([shown for shown, _ in batches]), images)
     np.testing.assert_array_equal(np.concatenate([labels for _, labels in batches]), LABELS)
@@ -132,3 +133,10 @@ def test_keras_knows_the_shapes():
     )
     assert batches.element_spec[0].shape.as_list() == [None, 8, 8, 3]
     assert batches.element_spec[1].shape.rank == 1
+
+
+@pytest.mark.parametrize(
+    "shape, expected", [((32, 32, 3), 500), ((224, 224, 3), 32), ((4096,), 500), ((2000, 2000, 3), 1)]
+)
+def test_batches_that_are_not_trained_on_are_bounded_in_memory(shape, expected):
+    assert pipeline.evaluation_batch_size(np.broadcast_to(np.uint8(0), (10, *shape))) == expected

@@ -136,7 +136,7 @@ def test_named_sets_are_found_in_the_data_directories_in_order(tmp_path, monkeyp
 
 def test_a_named_set_may_be_a_folder_or_archive(tmp_path):
     class_folders(tmp_path / "cifar10/train", classes=("ship", "airplane"), count=2)
-    class_folders(tmp_path / "cifar10/test", classes=("ship", "airplane"), count=2)
+    class_folders(tmp_path / "cifar10/test", classes=("ship", "airplane"), count=2, start=100)
     assert load("cifar10", data_dir=tmp_path).class_names == ("airplane", "ship")
     (tmp_path / "cifar10").rename(tmp_path / "mine")
     assert load("mine", data_dir=tmp_path).name == "mine"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tl_keras.data.splits import Split, by_class, limit, stratified
+from tl_keras.data.splits import Split, by_class, limit, per_class, stratified
 from tl_keras.errors import InputError
 
 
@@ -68,6 +68,42 @@ def test_limit_keeps_the_proportions():
     assert limit(split, 30, seed=0).ids.tolist() == limit(split, 30, seed=0).ids.tolist()
     for count in (None, 90, 1000):
         assert limit(split, count, seed=0) is split
+
+
+def test_per_class_draws_so_many_of_each_and_leaves_the_rest():
+    split = split_of([40, 12, 25])
+    drawn, rest = per_class(split, 10, seed=3)
+    assert np.bincount(drawn.labels).tolist() == [10, 10, 10] and np.bincount(rest.labels).tolist() == [30, 2, 15]
+    assert not contents(drawn) & contents(rest) and contents(drawn) | contents(rest) == contents(split)
+    for part in (drawn, rest):  # in the order of the whole, labels and images together
+        rows = part.ids.astype(int)
+        assert rows.tolist() == sorted(rows)
+        np.testing.assert_array_equal(part.labels, split.labels[rows])
+        np.testing.assert_array_equal(part.images, split.images[rows])
+    assert len(per_class(split, 12, seed=3)[1]) == 41
+
+
+def test_smaller_draws_lie_within_larger_ones_of_the_same_seed():
+    split = split_of([60, 55])
+    draws = [set(per_class(split, count, seed=1)[0].ids) for count in (1, 10, 30, 50)]
+    assert draws[0] < draws[1] < draws[2] < draws[3]
+    assert set(per_class(split, 10, seed=1)[0].ids) == draws[1] != set(per_class(split, 10, seed=2)[0].ids)
+    alone = by_class(split, [0])
+    assert set(per_class(alone, 10, seed=1)[0].ids) == {id for id in draws[1] if split.labels[int(id)] == 0}
+
+
+def test_per_class_draws_no_image_twice_and_leaves_no_copy():
+    split = split_of([6, 6])
+    twice = Split(np.repeat(split.images, 2, 0), np.repeat(split.labels, 2), split.class_names)
+    drawn, rest = per_class(twice, 4, seed=0)
+    assert len(contents(drawn)) == len(drawn) == 8
+    assert len(rest) == 8 and not contents(drawn) & contents(rest)
+
+
+def test_per_class_says_what_is_lacking():
+    for count in (8, 0, -1):
+        with pytest.raises(InputError, match=f"expected 1 to 7, which is .* class 'class .' has, received {count}"):
+            per_class(split_of([7, 9] if count < 1 else [9, 7]), count, seed=0)
 
 
 def test_fingerprint_tells_any_change_and_nothing_else():

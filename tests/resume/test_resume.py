@@ -15,19 +15,34 @@ from tl_keras.data.augment import FlipShift
 from tl_keras.errors import InputError
 from tl_keras.models import cnn
 from tl_keras.run_folder import RunFolder
-from tl_keras.training import loop, runtime
+from tl_keras.training import callbacks, loop, runtime
 from tl_keras.training.checkpoint import Checkpoint, Progress
 from tl_keras.training.schedules import Recipe
+from tl_keras.transfer.strategies import Phase
 
 RECIPE = Recipe(epochs=4, batch_size=16, learning_rate=1e-3)
+ALL, LAST_TWO = (Phase(),), (Phase(last_layers=2),)
+GROWING = (Phase(last_layers=1, epochs=0.25), Phase(last_layers=2, epochs=0.25), Phase(epochs=0.5, rate=0.1))
 
 
-def train(folder, recipe=RECIPE, last_layers=None, name="net"):
+@pytest.fixture(autouse=True)
+def every_epoch_is_saved(monkeypatch):
+    monkeypatch.setattr(callbacks, "CHECKPOINT_SECONDS", 0.0)
+
+
+def train(folder, recipe=RECIPE, phases=ALL, name="net"):
     runtime.prepare(seed=0)
     model = cnn.build(2, (16, 16, 3), filters=(4, 4, 4, 4), units=8)
     train_split, test_split = made_up_split(60), made_up_split(20, seed=1)
     training = loop.fit(
-        name, model, train_split, test_split, recipe, RunFolder(folder), augment=FlipShift(), last_layers=last_layers
+        name,
+        model,
+        train_split,
+        test_split,
+        recipe,
+        RunFolder(folder),
+        augment=FlipShift(),
+        phases=phases,
     )
     return model, training
 
@@ -50,14 +65,14 @@ def stop_after(monkeypatch, epochs, before_saving=False):
     monkeypatch.setattr(Checkpoint, "save", save_and_stop)
 
 
-@pytest.mark.parametrize("last_layers", [None, 2])
+@pytest.mark.parametrize("phases", [ALL, LAST_TWO, GROWING])
 @pytest.mark.parametrize("epochs, before_saving", [(1, True), (2, False), (3, True)])
-def test_the_resumed_training_ends_with_the_same_weights(tmp_path, monkeypatch, last_layers, epochs, before_saving):
-    whole, whole_training = train(tmp_path / "whole", last_layers=last_layers)
+def test_the_resumed_training_ends_with_the_same_weights(tmp_path, monkeypatch, phases, epochs, before_saving):
+    whole, whole_training = train(tmp_path / "whole", phases=phases)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         stop_after(patch, epochs, before_saving)
-        train(tmp_path / "killed", last_layers=last_layers)
-    resumed, resumed_training = train(tmp_path / "killed", last_layers=last_layers)
+        train(tmp_path / "killed", phases=phases)
+    resumed, resumed_training = train(tmp_path / "killed", phases=phases)
     for first, second in zip(whole.weights, resumed.weights, strict=True):
         np.testing.assert_array_equal(first.numpy(), second.numpy())
     assert resumed_training.history == whole_training.history
@@ -107,6 +122,14 @@ def test_random_state_and_optimizer_are_in_the_checkpoint(tmp_path):
     assert seeds == 3 and len(rows) == 4
     # AdamW: two moments for each weight, its step counter and its learning rate or schedule.
     assert count >= 3 * len(model.weights) + seeds + 1
+
+
+def test_what_is_left_unsaved_is_bounded_by_time_and_the_end_is_saved(tmp_path, monkeypatch):
+    saved, save = [], Checkpoint.save
+    monkeypatch.setattr(Checkpoint, "save", lambda self, progress: saved.append(progress.epoch) or save(self, progress))
+    monkeypatch.setattr(callbacks, "CHECKPOINT_SECONDS", 3600.0)
+    train(tmp_path, phases=GROWING)
+    assert saved == [1, 2, 4], "the end of each phase"
 
 
 COMMAND = [sys.executable, "-m", "tl_keras.run", "cifar_ab", "--data", "digits", "--epochs", "4", "--limit", "300"]

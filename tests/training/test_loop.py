@@ -10,11 +10,13 @@ from keras import layers
 
 from tests.conftest import made_up_split
 from tl_keras.data.augment import FlipShift
+from tl_keras.errors import InputError
 from tl_keras.evaluation import predictions
 from tl_keras.models import cnn
 from tl_keras.run_folder import RunFolder
 from tl_keras.training import loop, runtime
 from tl_keras.training.schedules import Recipe
+from tl_keras.transfer.strategies import Phase
 
 RECIPE = Recipe(epochs=6, batch_size=16, learning_rate=3e-3)
 
@@ -58,7 +60,7 @@ def test_loss_equals_that_of_pytorch(smoothing):
 
 
 def rates(recipe, steps):
-    rate = recipe.optimizer(steps)._learning_rate
+    rate = recipe.build_optimizer(steps, epochs=1)._learning_rate
     return np.array([float(rate(step)) for step in range(steps + 1)])
 
 
@@ -100,7 +102,7 @@ def test_what_can_be_learned_is_learned(tmp_path, augment):
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("last_layers", [None, 2])
 def test_mixed_precision_trains(tmp_path, precision, last_layers):
-    model, training = train(tmp_path, precision=precision, last_layers=last_layers)
+    model, training = train(tmp_path, precision=precision, phases=[Phase(last_layers=last_layers)])
     assert model.get_layer("conv2").compute_dtype == precision.removeprefix("mixed_")
     assert training.history["val_accuracy"][-1] > 0.9
     assert training.history["loss"][-1] < training.history["loss"][0]
@@ -112,7 +114,7 @@ def test_mixed_precision_trains(tmp_path, precision, last_layers):
 def test_only_the_last_layers_move(tmp_path, last_layers, trainable):
     runtime.prepare(seed=0)
     before = small().get_weights()
-    model, training = train(tmp_path, last_layers=last_layers)
+    model, training = train(tmp_path, phases=[Phase(last_layers=last_layers)])
     moved = [not np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True)]
     assert moved == [False] * (12 - 2 * last_layers) + [True] * 2 * last_layers
     assert (training.parameters, training.trainable_parameters) == (model.count_params(), trainable)
@@ -136,7 +138,7 @@ def test_tensorboard_shows_accuracy_of_training_and_validation(tmp_path, last_la
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util import tensor_util
 
-    _, training = train(tmp_path, last_layers=last_layers)
+    _, training = train(tmp_path, phases=[Phase(last_layers=last_layers)])
     for folder, column in (("train", "accuracy"), ("validation", "val_accuracy")):
         events = EventAccumulator(str(tmp_path / "tensorboard/net" / folder)).Reload()
         shown = [tensor_util.make_ndarray(event.tensor_proto).item() for event in events.Tensors("epoch_accuracy")]
@@ -154,7 +156,7 @@ def test_a_frozen_weight_that_changes_stops_the_training(tmp_path):
 
     with pytest.raises(RuntimeError, match="net: expected frozen weights to stay as they are, received changed ones"):
         loop.fit("net", model, made_up_split(32), made_up_split(8), Meddling(1, 16, 1e-3), RunFolder(tmp_path),
-                 last_layers=1)  # fmt: skip
+                 phases=[Phase(last_layers=1)])  # fmt: skip
 
 
 def test_batchnorm_statistics_of_frozen_layers_rest(tmp_path):
@@ -163,6 +165,62 @@ def test_batchnorm_statistics_of_frozen_layers_rest(tmp_path):
         layers.Dense(2, activation="softmax"),
     ])  # fmt: skip
     before = [weight.numpy() for weight in model.layers[1].weights]
-    loop.fit("net", model, made_up_split(32), made_up_split(8), Recipe(2, 16, 1e-2), RunFolder(tmp_path), last_layers=1)
+    loop.fit(
+        "net",
+        model,
+        made_up_split(32),
+        made_up_split(8),
+        Recipe(2, 16, 1e-2),
+        RunFolder(tmp_path),
+        phases=[Phase(last_layers=1)],
+    )
     for weight, kept in zip(model.layers[1].weights, before, strict=True):
         np.testing.assert_array_equal(weight, kept)
+
+
+def test_phases_train_one_after_the_other(tmp_path, capsys):
+    phases = [Phase(last_layers=1, epochs=0.5), Phase(last_layers=2, epochs=0.5, rate=0.1)]
+    recipe = Recipe(6, 16, 1e-2, schedule="constant")
+    _, training = train(tmp_path, recipe=recipe, phases=phases)
+    assert training.history["epoch"] == [1, 2, 3, 4, 5, 6]
+    np.testing.assert_allclose(training.history["learning_rate"], [1e-2] * 3 + [1e-3] * 3, rtol=1e-6)
+    assert training.trainable_parameters == 4 * 4 * 8 * 16 + 16 + 16 * 2 + 2
+    told = [line for line in capsys.readouterr().out.splitlines() if "parameters train" in line]
+    all_of_them = f"{training.parameters:,}"
+    assert told == [f"net: {count} of {all_of_them} parameters train" for count in ("34", "2,098")]
+
+
+def test_fewer_epochs_than_phases(tmp_path):
+    phases = [Phase(last_layers=count, epochs=1 / 3) for count in (1, 2, 3)]
+    with pytest.raises(InputError, match="--epochs: expected at least 3, one for each phase, received 2; give more"):
+        train(tmp_path, recipe=Recipe(2, 16, 1e-2), phases=phases)
+
+
+def test_the_tutorials_rate_falls_to_a_tenth_every_seven_epochs(tmp_path):
+    recipe = Recipe(25, 1, 1e-3, optimizer="sgd", schedule="steps")
+    rate = recipe.build_optimizer(steps=10)._learning_rate
+    found = [float(rate(10 * epoch + 1)) for epoch in range(25)]
+    np.testing.assert_allclose(found, [1e-3] * 7 + [1e-4] * 7 + [1e-5] * 7 + [1e-6] * 4, rtol=1e-5)
+
+
+def test_sgd_with_momentum_equals_that_of_pytorch():
+    torch = pytest.importorskip("torch")
+    start, gradients = np.float32([1.0, -2.0]), np.random.default_rng(0).normal(size=(5, 2)).astype("float32")
+    ours, theirs = keras.Variable(start, name="kernel"), torch.tensor(start, requires_grad=True)
+    optimizer = Recipe(1, 1, 0.1, "sgd", "constant", weight_decay=0.0).build_optimizer(steps=5)
+    reference = torch.optim.SGD([theirs], lr=0.1, momentum=0.9)
+    for gradient in gradients:
+        optimizer.apply([keras.ops.convert_to_tensor(gradient)], [ours])
+        theirs.grad = torch.tensor(gradient)
+        reference.step()
+    np.testing.assert_allclose(ours.numpy(), theirs.detach().numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_rates_by_weight(kind):
+    weights = [keras.Variable(np.ones(2, "float32"), name=f"kernel{number}") for number in range(2)]
+    factors = {weight.path: factor for weight, factor in zip(weights, (1.0, 0.25), strict=True)}
+    optimizer = Recipe(1, 1, 0.1, kind, "constant", weight_decay=0.0).build_optimizer(5, factors=factors)
+    optimizer.apply([keras.ops.ones(2)] * 2, weights)
+    moved = [1 - weight.numpy()[0] for weight in weights]
+    assert moved[1] == pytest.approx(moved[0] / 4, rel=1e-5)

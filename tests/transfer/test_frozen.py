@@ -12,6 +12,7 @@ from tl_keras.run_folder import RunFolder
 from tl_keras.training import loop, runtime
 from tl_keras.training.schedules import Recipe
 from tl_keras.transfer import frozen, strategies
+from tl_keras.transfer.strategies import Phase
 
 
 def names(model):
@@ -32,7 +33,7 @@ def assert_same_function(model, x):
 @pytest.mark.parametrize("last_layers, first_in_suffix", [(1, "dropout_dense"), (2, "dense1"), (4, "conv3")])
 def test_the_cut_stands_where_training_begins(last_layers, first_in_suffix):
     model = cnn.build(3)
-    strategies.set_trainable(model, last_layers)
+    strategies.set_trainable(model, Phase(last_layers=last_layers))
     prefix, suffix = assert_same_function(model, random_images(4, 32, 32, 3))
     assert names(suffix)[1] == first_in_suffix
     assert not prefix.trainable_weights
@@ -86,6 +87,18 @@ def test_a_nested_backbone_is_cut_inside():
     assert len(suffix.weights) < 20
 
 
+def test_a_nested_backbone_behind_another_layer_is_cut_inside():
+    inner_inputs = keras.Input((8, 8, 3))
+    inner = keras.Model(inner_inputs, layers.Conv2D(3, 3, name="late")(layers.Conv2D(4, 3, name="early")(inner_inputs)))
+    inputs = keras.Input((8, 8, 3))
+    x = layers.GlobalAveragePooling2D()(inner(layers.Rescaling(1 / 255)(inputs)))
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    inner.get_layer("early").trainable = False
+    prefix, suffix = assert_same_function(model, random_images(4, 8, 8, 3))
+    assert names(prefix)[-1] == "early"
+    assert names(suffix)[1] == "late"
+
+
 def test_a_frozen_nested_backbone_stays_whole_in_the_prefix():
     base = keras.applications.MobileNet(alpha=0.25, input_shape=(32, 32, 3), include_top=False, weights=None)
     base.trainable = False
@@ -112,7 +125,7 @@ def test_a_subclassed_model_is_refused():
 
 def whole_graph_with_frozen_part_in_inference_mode(model, last_layers):
     """The reference: nothing stored, the frozen layers called with training=False in every step."""
-    strategies.set_trainable(model, last_layers)
+    strategies.set_trainable(model, Phase(last_layers=last_layers))
     _, suffix = frozen.split_frozen(model)
     boundary = model.get_layer("flatten").output if last_layers == 2 else model.get_layer("dense1").output
     prefix = keras.Model(model.inputs, boundary)
@@ -143,7 +156,16 @@ def test_training_on_stored_activations_equals_training_the_whole_graph(tmp_path
         return cnn.build(2)
 
     stored = build()
-    loop.fit("stored", stored, train, test, recipe, RunFolder(tmp_path), augment=augment, last_layers=last_layers)
+    loop.fit(
+        "stored",
+        stored,
+        train,
+        test,
+        recipe,
+        RunFolder(tmp_path),
+        augment=augment,
+        phases=[Phase(last_layers=last_layers)],
+    )
 
     reference = build()
     whole = whole_graph_with_frozen_part_in_inference_mode(reference, last_layers)
@@ -157,33 +179,3 @@ def test_training_on_stored_activations_equals_training_the_whole_graph(tmp_path
     for ours, theirs in zip(stored.weights, reference.weights, strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=2e-5)
     assert not np.array_equal(stored.weights[-2].numpy(), build().weights[-2].numpy()), "the last layer trained"
-
-
-def test_activations_are_stored_once_and_again_when_anything_changes(tmp_path, split):
-    inputs = keras.Input((16, 16, 3))
-    prefix = keras.Model(inputs, layers.Conv2D(2, 3)(inputs))
-
-    def paths():
-        return {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-
-    (first,) = frozen.store(prefix, split, tmp_path)
-    np.testing.assert_allclose(first, prefix.predict(split.images, verbose=0), atol=1e-3)
-    before = paths()
-    frozen.store(prefix, split, tmp_path)
-    assert paths() == before, "found again"
-    (views,) = frozen.store(prefix, split, tmp_path, augment=FlipShift(), views=3)
-    assert len(views) == 3 * len(split)
-    frozen.store(prefix, split.take(np.arange(10)), tmp_path)
-    prefix.layers[1].set_weights([weight + 1 for weight in prefix.layers[1].get_weights()])
-    frozen.store(prefix, split, tmp_path)
-    assert len(paths()) == 4, "new views, new data and new weights are new entries"
-
-
-def test_the_same_network_built_again_finds_its_activations(tmp_path):
-    split = made_up_split(20, side=32)
-    for _ in range(2):
-        keras.utils.set_random_seed(0)
-        model = cnn.build(2)
-        strategies.set_trainable(model, 2)
-        frozen.store(frozen.split_frozen(model)[0], split, tmp_path)
-    assert len(list(tmp_path.iterdir())) == 1

@@ -8,6 +8,7 @@ from keras import layers
 from tl_keras.errors import InputError
 from tl_keras.models import cnn
 from tl_keras.transfer import strategies
+from tl_keras.transfer.strategies import Phase
 
 
 def trained_layers(model):
@@ -26,8 +27,8 @@ def trained_layers(model):
 )
 def test_set_trainable(last_layers, trained):
     model = cnn.build(2)
-    strategies.set_trainable(model, 1)
-    strategies.set_trainable(model, last_layers)
+    strategies.set_trainable(model, Phase(last_layers=1))
+    strategies.set_trainable(model, Phase(last_layers=last_layers))
     assert trained_layers(model) == trained
     assert sum(len(layer.trainable_weights) for layer in model.layers) == len(model.trainable_weights)
 
@@ -37,7 +38,7 @@ def test_set_trainable(last_layers, trained):
 )
 def test_dropout_rests_between_frozen_layers_and_works_behind_them(last_layers, resting):
     model = cnn.build(2)
-    strategies.set_trainable(model, last_layers)
+    strategies.set_trainable(model, Phase(last_layers=last_layers))
     assert [not layer.trainable for layer in model.layers if isinstance(layer, layers.Dropout)] == resting
 
 
@@ -45,12 +46,12 @@ def test_dropout_rests_between_frozen_layers_and_works_behind_them(last_layers, 
 def test_a_number_of_layers_that_is_not_there(last_layers):
     expected = f"expected 1 to 6 .the layers with weights., received {last_layers}; give a number in that range"
     with pytest.raises(InputError, match=expected):
-        strategies.set_trainable(cnn.build(2), last_layers)
+        strategies.set_trainable(cnn.build(2), Phase(last_layers=last_layers))
 
 
 def test_count_parameters():
     model = cnn.build(2)
-    strategies.set_trainable(model, 1)
+    strategies.set_trainable(model, Phase(last_layers=1))
     assert strategies.count_parameters(model) == (model.count_params(), 128 * 2 + 2)
 
 
@@ -95,7 +96,7 @@ def normalised():
 
 def test_the_digest_sees_every_frozen_byte_and_no_other():
     model = normalised()
-    strategies.set_trainable(model, 1)
+    strategies.set_trainable(model, Phase(last_layers=1))
     digest = strategies.frozen_digest(model)
     for weight in model.get_layer("base").weights:
         kept = weight.numpy()
@@ -112,7 +113,7 @@ def test_the_digest_sees_every_frozen_byte_and_no_other():
 
 def test_the_digest_sees_frozen_layers_inside_a_part_that_trains():
     model = normalised()
-    strategies.set_trainable(model, None)
+    strategies.set_trainable(model, Phase(last_layers=None))
     model.get_layer("base").layers[-1].trainable = False
     digest = strategies.frozen_digest(model)
     model.get_layer("base").layers[0].set_weights([np.zeros((4, 3)), np.zeros(3)])
@@ -121,3 +122,60 @@ def test_the_digest_sees_frozen_layers_inside_a_part_that_trains():
     assert strategies.frozen_digest(model) == digest, "frozen statistics rest"
     model.get_layer("base").layers[-1].moving_mean.assign(np.ones(3))
     assert strategies.frozen_digest(model) != digest
+
+
+def residual(classes=2):
+    """Two stages with BatchNorm, the second one residual."""
+    inputs = keras.Input((32, 32, 3))
+    x = layers.ReLU(name="relu1")(layers.BatchNormalization(name="bn1")(layers.Conv2D(4, 3, 2, name="conv1")(inputs)))
+    x = layers.Conv2D(4, 3, 2, name="conv2")(x)
+    y = layers.BatchNormalization(name="bn2")(layers.Conv2D(4, 1, name="conv3")(x))
+    x = layers.GlobalAveragePooling2D()(layers.Add()([x, y]))
+    return keras.Model(inputs, layers.Dense(classes, name="logits")(x))
+
+
+@pytest.mark.parametrize(
+    "phase, trained",
+    [
+        (Phase(last_layers=1), ["logits"]),
+        (Phase(last_stages=1), ["conv2", "conv3", "logits"]),
+        (Phase(last_stages=1, batch_norm=True), ["conv2", "conv3", "bn2", "logits"]),
+        (Phase(last_stages=2), ["conv1", "conv2", "conv3", "logits"]),
+        (Phase(), ["conv1", "conv2", "conv3", "logits"]),
+        (Phase(batch_norm=True), ["conv1", "bn1", "conv2", "conv3", "bn2", "logits"]),
+        (Phase(last_layers=2), ["conv3", "logits"]),
+    ],
+)
+def test_batch_norm_stays_frozen_unless_asked_for(phase, trained):
+    model = residual()
+    strategies.set_trainable(model, phase)
+    assert sorted(trained_layers(model)) == sorted(trained)
+
+
+def test_more_stages_than_there_are():
+    with pytest.raises(InputError, match=r"last_stages: expected 1 to 2 .the stages., received 3"):
+        strategies.set_trainable(residual(), Phase(last_stages=3))
+
+
+def test_each_stage_learns_slower_than_the_one_behind_it():
+    model = residual()
+    strategies.set_trainable(model, Phase(layer_decay=0.5))
+    factors = {path.split("/")[0]: factor for path, factor in strategies.rate_factors(model, 0.5).items()}
+    assert factors == {"conv1": 0.25, "conv2": 0.5, "conv3": 0.5, "logits": 1.0}
+
+
+@pytest.mark.parametrize("name", strategies.NAMES)
+def test_every_strategy_covers_the_whole_training(name):
+    strategy = strategies.find(name, stages=2)
+    assert strategy.name == name and strategy.title
+    assert sum(phase.epochs for phase in strategy.phases) == pytest.approx(1)
+
+
+def test_strategies_by_name():
+    assert [phase.last_stages for phase in strategies.find("gradual", stages=3).phases] == [None, 1, 2, 3]
+    assert [phase.last_layers for phase in strategies.find("lp_ft").phases] == [1, None]
+    assert strategies.find("scratch").phases[0].batch_norm
+    assert not strategies.find("full").phases[0].batch_norm
+    assert strategies.find("full", batch_norm=True).phases[0].batch_norm
+    with pytest.raises(InputError, match=r"strategy: expected one of scratch, last_layer, .*, received 'all'"):
+        strategies.find("all")

@@ -1,4 +1,4 @@
-"""Images in: sources, splits, decoding, augmentation and the tf.data pipeline."""
+"""Images in: sources, splits, decoding, resizing on demand, augmentation and the tf.data pipeline."""
 
 import lazy_loader
 
@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "sources",
         "splits",
         "decode",
+        "lazy",
         "pipeline",
         "augment",
     ],

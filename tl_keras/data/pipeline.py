@@ -6,12 +6,13 @@ resume. Evaluation batches are never shuffled and never augmented.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from tl_keras.data.augment import FlipShift
+from tl_keras.data.augment import Augmentation
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
@@ -27,7 +28,7 @@ def training_batches(
     seed: int,
     epochs: int,
     start_epoch: int = 0,
-    augment: FlipShift | None = None,
+    augment: Augmentation | None = None,
     views: int | None = None,
 ) -> tf.data.Dataset:
     """Batches of all epochs from `start_epoch` on, one after the other, each epoch in its own order.
@@ -66,10 +67,19 @@ def training_batches(
     return _parallel(epochs_to_go.flat_map(epoch_batches), read)
 
 
-def evaluation_batches(arrays: Sequence[np.ndarray], labels: np.ndarray, batch_size: int = 500) -> tf.data.Dataset:
+def evaluation_batch_size(images: np.ndarray) -> int:
+    """Images in a batch that is not trained on: 500 small ones, fewer of the large, so that memory stays bounded.
+
+    >>> evaluation_batch_size(np.zeros((1, 32, 32, 3))), evaluation_batch_size(np.zeros((1, 224, 224, 3)))
+    (500, 32)
+    """
+    return max(1, min(500, 32 * 224 * 224 * 3 // math.prod(images.shape[1:])))
+
+
+def evaluation_batches(arrays: Sequence[np.ndarray], labels: np.ndarray) -> tf.data.Dataset:
     """Every image once, in order, as it is; elements as those of `training_batches`."""
     labels = tf.constant(labels, tf.int32)
-    batches = tf.data.Dataset.range(len(labels)).batch(batch_size)
+    batches = tf.data.Dataset.range(len(labels)).batch(evaluation_batch_size(arrays[0]))
 
     def read(rows):
         return _one_or_tuple([_gather(array, rows) for array in arrays]), tf.gather(labels, rows)
@@ -77,15 +87,17 @@ def evaluation_batches(arrays: Sequence[np.ndarray], labels: np.ndarray, batch_s
     return _parallel(batches, read)
 
 
-def view_batches(images: np.ndarray, augment: FlipShift | None, seed: int, view: int, batch_size: int = 500):
-    """Inputs of one view of every image, in order, without labels: what frozen layers are fed once."""
+def view_batches(
+    images: np.ndarray, augment: Augmentation | None, seed: int, view: int, batch_size: int, start: int = 0
+) -> tf.data.Dataset:
+    """One view of the images from `start` on, in order, without labels: what frozen layers are fed once."""
     numbers = augment.draw(len(images), seed, view) if augment else None
 
     def read(rows):
         batch = _gather(images, rows)
         return augment(batch, tf.gather(numbers, rows)) if augment else batch
 
-    batches = tf.data.Dataset.range(len(images)).batch(batch_size)
+    batches = tf.data.Dataset.range(start, len(images)).batch(batch_size)
     return _parallel(batches, read)
 
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from tl_keras.data import downloads
 from tl_keras.data.archives import unpack
-from tl_keras.data.decode import decode_files, resize
+from tl_keras.data.decode import decode_files
 from tl_keras.data.layouts import Layout, read_folder, read_manifest
-from tl_keras.data.splits import Split, stratified
+from tl_keras.data.lazy import Resized
+from tl_keras.data.splits import Split, digests, stratified
 from tl_keras.errors import InputError
 
 DIGITS = tuple("0123456789")
@@ -43,7 +43,7 @@ class ImageData:
         name: the set really used.
         train: images to learn from; cut your validation images from these.
         test: images to measure on.
-        quarantine: images that could not be decoded.
+        quarantine: images that could not be decoded, and training images that are among the test images too.
 
     >>> data = load("digits")
     >>> data.name, len(data.train), len(data.test), data.class_names[:3]
@@ -223,27 +223,48 @@ def _rgb(images: np.ndarray, size) -> np.ndarray:
     images = np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
     if size is None or images.shape[1:3] == tuple(size):
         return images
-    resized = np.empty((len(images), *size, 3), np.uint8)
-    for row, image in zip(resized, images, strict=True):
-        row[...] = resize(Image.fromarray(image), size)
-    return resized
+    return Resized(images, size)[:]
 
 
 def _from_layout(name: str, layout: Layout, size) -> ImageData:
     items = layout.train + layout.test
-    ids, labels = np.array(items).T
-    class_names = sorted({label for _, label in layout.train})
-    sources = [layout.root / file for file in ids]
+    sources = [layout.root / file for file, _ in items]
+    ids, labels = np.array([(_printable(file), _printable(label)) for file, label in items]).T
+    class_names = np.unique(labels[: len(layout.train)]).tolist()
     return _decoded(name, sources, ids, np.searchsorted(class_names, labels), class_names, len(layout.train), size)
+
+
+def _printable(name: str) -> str:
+    """A file name that is no UTF-8 with its foreign bytes escaped, so that tables and reports can hold it."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _decoded(name, sources, ids, labels, class_names, train_count, size) -> ImageData:
     """Decode all in one go; the first `train_count` are to learn from, the others, if any, to measure on."""
     images, kept, rejected = decode_files(sources, size)
     whole = Split(images, labels[kept], class_names, ids[kept])
+    quarantine = [Quarantined(str(ids[index]), reason) for index, reason in rejected]
     if train_count == len(sources):
         train, test = stratified(whole, TEST_FRACTION, SPLIT_SEED)
     else:
         cut = int(np.searchsorted(kept, train_count))
-        train, test = whole.take(slice(None, cut)), whole.take(slice(cut, None))
-    return ImageData(name, train, test, tuple(Quarantined(str(ids[index]), reason) for index, reason in rejected))
+        test = whole.take(slice(cut, None))
+        train, tested = _without_test_images(name, whole.take(slice(None, cut)), test)
+        quarantine += tested
+    return ImageData(name, train, test, tuple(quarantine))
+
+
+def _without_test_images(name: str, train: Split, test: Split) -> tuple[Split, list[Quarantined]]:
+    """Take images with the pixels of a test image out of `train`: nothing is measured on an image that was learned.
+
+    Out of `train`, so that figures stay comparable with those that others measured on the same test images.
+    """
+    repeated = np.isin(digests(train), digests(test))
+    if not repeated.any():
+        return train, []
+    print(
+        f"WARNING: {name}: {repeated.sum()} training images are also test images; they are left out of training and "
+        "listed in the quarantine.",
+        file=sys.stderr,
+    )
+    return train.take(~repeated), [Quarantined(str(id), "also in the test images") for id in train.ids[repeated]]

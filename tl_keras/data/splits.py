@@ -1,4 +1,4 @@
-"""Labelled images and the ways to cut them: by class, by limit, stratified.
+"""Labelled images and the ways to cut them: by class, by limit, stratified, so many per class.
 
 A `Split` is what every later room receives: an array of uint8 images with labels, class names and the
 identity of each image. Cutting a split never copies more than the rows it keeps.
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tl_keras.data.lazy import LazyImages
 from tl_keras.errors import InputError
 
 
@@ -54,15 +55,23 @@ class Split:
         return len(self.labels)
 
     def take(self, indices: np.ndarray) -> Split:
-        """The rows at `indices`, in that order."""
-        return replace(self, images=self.images[indices], labels=self.labels[indices], ids=self.ids[indices])
+        """The rows at `indices`, in that order; lazy images stay lazy."""
+        images = self.images.take(indices) if isinstance(self.images, LazyImages) else self.images[indices]
+        return replace(self, images=images, labels=self.labels[indices], ids=self.ids[indices])
 
     def fingerprint(self) -> str:
-        """SHA-256 of images, labels and class names: two splits with the same one are the same data."""
+        """SHA-256 of images, labels and class names: two splits with the same one are the same data.
+
+        Lazy images are told by what they are made from and by what is made of it.
+        """
         digest = hashlib.sha256(repr((np.shape(self.images), self.class_names)).encode())
         digest.update(np.ascontiguousarray(self.labels))
+        images = self.images
+        while isinstance(images, LazyImages):
+            digest.update(repr(images).encode())
+            images = images.source
         for start in range(0, len(self), 4096):
-            digest.update(np.ascontiguousarray(self.images[start : start + 4096]))
+            digest.update(np.ascontiguousarray(images[start : start + 4096]))
         return digest.hexdigest()
 
 
@@ -93,7 +102,7 @@ def stratified(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     """
     from sklearn.model_selection import train_test_split
 
-    _, distinct, copy_of = np.unique(_digests(split), return_index=True, return_inverse=True)
+    distinct, copy_of = _distinct(split)
     try:
         _, second = train_test_split(
             np.arange(len(distinct)), test_size=fraction, stratify=split.labels[distinct], random_state=seed
@@ -107,8 +116,53 @@ def stratified(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     return split.take(np.flatnonzero(~in_second)), split.take(np.flatnonzero(in_second))
 
 
-def _digests(split: Split) -> np.ndarray:
-    return np.array([hashlib.blake2b(split.images[row].tobytes()).hexdigest() for row in range(len(split))])
+def per_class(split: Split, count: int, seed: int) -> tuple[Split, Split]:
+    """Draw `count` images of every class at random: (the drawn, the rest).
+
+    With the same seed a smaller draw is part of every larger one, so that the points of a learning curve differ in
+    how many images there are and not in which; and what a class draws does not depend on the other classes. Copies
+    of an image count as one: none is drawn twice, and the rest holds none of a drawn image.
+
+    Args:
+        count: images of each class.
+        seed: decides which.
+
+    Raises:
+        InputError: a class has fewer images that differ.
+
+    >>> split = Split(np.arange(6, dtype="uint8").reshape(6, 1, 1, 1), [0, 1, 0, 1, 0, 1], ("ant", "bee"))
+    >>> drawn, rest = per_class(split, 2, seed=0)
+    >>> np.bincount(drawn.labels).tolist(), np.bincount(rest.labels).tolist()
+    ([2, 2], [1, 1])
+    """
+    distinct, copy_of = _distinct(split)
+    drawn = []
+    for number, name in enumerate(split.class_names):
+        members = np.flatnonzero(split.labels[distinct] == number)
+        if not 1 <= count <= len(members):
+            raise InputError(
+                f"images per class: expected 1 to {len(members)}, which is how many different images class {name!r} "
+                f"has, received {count}; ask for fewer or add images"
+            )
+        drawn.append(np.random.default_rng((seed, number)).permutation(members)[:count])
+    drawn = np.concatenate(drawn)
+    return split.take(np.sort(distinct[drawn])), split.take(np.flatnonzero(~np.isin(copy_of, drawn)))
+
+
+def digests(split: Split) -> np.ndarray:
+    """The content of each image as a string (N,): equal for images with the same pixels, and for them alone.
+
+    Of lazy images it tells what they are made from.
+    """
+    images = split.images
+    while isinstance(images, LazyImages):
+        images = images.source
+    return np.array([hashlib.blake2b(images[row].tobytes()).hexdigest() for row in range(len(split))])
+
+
+def _distinct(split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """The row of the first image of each content, and for every image the number of its content."""
+    return np.unique(digests(split), return_index=True, return_inverse=True)[1:]
 
 
 def limit(split: Split, count: int | None, seed: int) -> Split:

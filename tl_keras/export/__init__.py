@@ -1,4 +1,4 @@
-"""Models out: SavedModel."""
+"""Models out: SavedModels, and with them all that a study leaves behind."""
 
 import lazy_loader
 
@@ -6,5 +6,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
         "saved_model",
+        "publish",
     ],
 )

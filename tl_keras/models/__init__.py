@@ -5,6 +5,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
+        "backbones",
         "cnn",
+        "heads",
+        "weights",
     ],
 )

@@ -136,6 +136,30 @@ def bars(values: Mapping[str, tuple[float, float, float]], ylabel: str) -> Figur
 
 
 @rc_context(STYLE)
+def trends(title: str, x: Sequence[float], curves: Mapping[str, np.ndarray], xlabel: str, ylabel: str) -> Figure:
+    """A quantity against another: one line for each name, its interval shaded.
+
+    Args:
+        x: N values.
+        curves: (N, 3) under each name: mean, low and high at each x.
+
+    >>> trends("Error", [10, 30], {"vgg19": np.array([[0.2, 0.1, 0.3], [0.1, 0.05, 0.15]])}, "Images", "Test error")
+    """
+    figure = _figure(title, 6.4, 4.4)
+    axis = figure.subplots()
+    for number, (name, values) in enumerate(curves.items()):
+        mean, low, high = np.asarray(values, float).T
+        style = {"color": PALETTE[number % len(PALETTE)], "linestyle": DASHES[number % len(DASHES)]}
+        axis.plot(x, mean, label=name, marker="o", markersize=5, **style)
+        axis.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    axis.set_xticks(x, [f"{value:g}" for value in x])
+    axis.set_ylim(bottom=0)
+    axis.legend()
+    return figure
+
+
+@rc_context(STYLE)
 def confusion(matrix: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
     """Which class was taken for which: counts and the share of each row, coloured by that share.
 

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=[
         "runtime",
         "loop",
+        "lr_range",
         "schedules",
         "callbacks",
         "checkpoint",

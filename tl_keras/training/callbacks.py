@@ -13,16 +13,26 @@ from tl_keras.training.checkpoint import Checkpoint, Progress
 COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
+# An epoch on stored activations can take less time than its checkpoint: this much work at most is lost to a kill.
+CHECKPOINT_SECONDS = 10.0
+
+
 class Record(keras.callbacks.Callback):
     """Append the epoch to `progress`, write checkpoint and history CSV, and print one line.
 
     On a terminal a bar shows the steps of the running epoch; a log file gets the lines alone.
+
+    Args:
+        end: the epoch that training ends with here, always checkpointed; `epochs` is the last one of all phases.
     """
 
-    def __init__(self, name: str, epochs: int, steps: int, progress: Progress, checkpoint: Checkpoint, out: RunFolder):
+    def __init__(
+        self, name: str, end: int, epochs: int, steps: int, progress: Progress, checkpoint: Checkpoint, out: RunFolder
+    ):
         super().__init__()
-        self.name, self.epochs, self.steps = name, epochs, steps
+        self.name, self.end, self.epochs, self.steps = name, end, epochs, steps
         self.progress, self.checkpoint, self.out = progress, checkpoint, out
+        self.saved = time.perf_counter()
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.perf_counter()
@@ -40,7 +50,9 @@ class Record(keras.callbacks.Callback):
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         self.progress.rows.append({"epoch": epoch + 1, **numbers, "learning_rate": rate})
         self.progress.seconds += seconds
-        self.checkpoint.save(self.progress)
+        if epoch + 1 == self.end or time.perf_counter() - self.saved >= CHECKPOINT_SECONDS:
+            self.checkpoint.save(self.progress)
+            self.saved = time.perf_counter()
         write_history(self.out, self.name, self.progress)
         self._tell(epoch + 1, numbers, seconds)
 

@@ -58,8 +58,8 @@ class Checkpoint:
             if self.path.exists():
                 self.path.replace(self.previous)
 
-    def restore(self) -> Progress:
-        """Set the variables to the newest whole state and return its progress; a fresh start gives none.
+    def restore(self, before: Progress | None = None) -> Progress:
+        """Set the variables to the newest whole state and return its progress; a fresh start gives `before`, or none.
 
         Raises:
             InputError: the checkpoint belongs to another training.
@@ -76,7 +76,7 @@ class Checkpoint:
                 continue
             self._assign(path, meta, arrays)
             return Progress(meta["rows"], meta["seconds"])
-        return Progress()
+        return before or Progress()
 
     def _assign(self, path: Path, meta: dict, arrays: list[np.ndarray]) -> None:
         if meta["identity"] != self.identity or len(arrays) != len(self.variables):

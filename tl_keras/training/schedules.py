@@ -13,39 +13,80 @@ class Recipe:
     """How a network is trained: what a study varies, and nothing else.
 
     Args:
-        learning_rate: the peak; with `one_cycle` the rate rises to it over `warmup` of all steps and falls to zero
-            along a cosine (Smith and Topin, "Super-Convergence", 2018).
+        learning_rate: the peak.
+        optimizer: `adamw`, or `sgd` with momentum 0.9.
+        schedule: `one_cycle`: the rate rises to its peak over `warmup` of all steps and falls to zero along a cosine
+            (Smith and Topin, "Super-Convergence", 2018); `steps`: it falls to a tenth every `step_epochs` epochs;
+            `constant`.
         weight_decay: decoupled (Loshchilov and Hutter, 2019); biases are left out.
         label_smoothing: share of each label spread over all classes (Szegedy et al., 2016).
         views: how many augmented versions of each image exist; None draws a new one every epoch.
 
-    >>> Recipe(epochs=2, batch_size=64, learning_rate=1e-3).optimizer(steps=100).name
+    >>> Recipe(epochs=2, batch_size=64, learning_rate=1e-3).build_optimizer(steps=50).name
     'adamw'
     """
 
     epochs: int
     batch_size: int
     learning_rate: float
+    optimizer: str = "adamw"
+    schedule: str = "one_cycle"
     warmup: float = 0.2
+    step_epochs: int = 7
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
     views: int | None = None
     seed: int = 0
 
-    def optimizer(self, steps: int) -> keras.optimizers.Optimizer:
-        """AdamW on the one-cycle schedule over all `steps` of the training."""
-        warmup = max(1, int(self.warmup * steps))
-        rate = schedules.CosineDecay(
-            initial_learning_rate=self.learning_rate / 25,
-            decay_steps=max(1, steps - warmup),
-            warmup_target=self.learning_rate,
-            warmup_steps=warmup,
-        )
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=self.weight_decay)
+    def build_optimizer(
+        self, steps: int, epochs: int | None = None, rate: float = 1.0, factors: dict[str, float] | None = None
+    ) -> keras.optimizers.Optimizer:
+        """The optimizer for `epochs` (default: all) of `steps` each.
+
+        Args:
+            rate: factor on the learning rate.
+            factors: a further one for the path of each weight; without it all weights have one rate.
+        """
+        schedule = self._schedule(steps, epochs or self.epochs, self.learning_rate * rate)
+        kind, arguments = {
+            "adamw": (keras.optimizers.AdamW, {}),
+            "sgd": (keras.optimizers.SGD, {"momentum": 0.9}),
+        }[self.optimizer]
+        kind = _with_factors(kind, factors) if factors else kind
+        optimizer = kind(schedule, weight_decay=self.weight_decay, **arguments)
         optimizer.exclude_from_weight_decay(var_names=["bias"])
         return optimizer
+
+    def _schedule(self, steps: int, epochs: int, peak: float):
+        if self.schedule == "constant":
+            return peak
+        if self.schedule == "steps":
+            falls = range(self.step_epochs, epochs, self.step_epochs)
+            rates = [peak * 0.1**fall for fall in range(len(falls) + 1)]
+            return schedules.PiecewiseConstantDecay([fall * steps for fall in falls], rates) if falls else peak
+        warmup = max(1, int(self.warmup * steps * epochs))
+        return schedules.CosineDecay(
+            initial_learning_rate=peak / 25,
+            decay_steps=max(1, steps * epochs - warmup),
+            warmup_target=peak,
+            warmup_steps=warmup,
+        )
 
     def loss(self, labels, probabilities):
         """Cross-entropy (B,) of probabilities (B, classes) against labels (B,), smoothed."""
         targets = keras.ops.one_hot(keras.ops.cast(keras.ops.reshape(labels, (-1,)), "int32"), probabilities.shape[-1])
         return keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=self.label_smoothing)
+
+
+def _with_factors(kind: type[keras.optimizers.Optimizer], factors: dict[str, float]) -> type:
+    """`kind` with a factor on the learning rate of each weight; Keras has one rate for all."""
+
+    class RatesByWeight(kind):
+        def build(self, variables):
+            super().build(variables)
+            self.factors = [factors[variable.path] for variable in variables]
+
+        def update_step(self, gradient, variable, learning_rate):
+            super().update_step(gradient, variable, learning_rate * self.factors[self._get_variable_index(variable)])
+
+    return RatesByWeight

@@ -7,5 +7,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=[
         "strategies",
         "frozen",
+        "transferability",
+        "advice",
+        "activations",
     ],
 )

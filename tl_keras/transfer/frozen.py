@@ -1,21 +1,8 @@
-"""Frozen layers are paid for once: split a network where training begins, and store what enters there."""
+"""Where training begins: cut a network into the frozen prefix, paid for once, and the suffix that trains."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import BinaryIO
-
 import keras
-import numpy as np
-from tqdm import tqdm
-
-from tl_keras.data import pipeline
-from tl_keras.data.augment import FlipShift
-from tl_keras.data.splits import Split
-from tl_keras.files import atomic
 
 
 def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
@@ -79,82 +66,6 @@ def cannot_change(operation: keras.Operation) -> bool:
     return not operation.trainable or not operation.variables or isinstance(operation, keras.layers.Normalization)
 
 
-def store(
-    prefix: keras.Model,
-    split: Split,
-    folder: Path,
-    *,
-    augment: FlipShift | None = None,
-    seed: int = 0,
-    views: int = 1,
-) -> list[Stored]:
-    """Run the prefix once per image and view; keep its outputs on disk.
-
-    Args:
-        folder: where `<fingerprint>.<output>.npy` is written, or found from an earlier run. The fingerprint
-            changes with the prefix and its weights, the images, the augmentation and the precision.
-        views: augmented copies of each image; view v is the one that `pipeline.training_batches` would draw.
-
-    Returns:
-        One float32 array (views * N, ...) on disk for each output of the prefix.
-    """
-    key = _fingerprint(prefix, split, augment, seed, views)
-    paths = [Path(folder) / f"{key}.{number}.npy" for number in range(len(prefix.outputs))]
-    if not all(path.exists() for path in paths):
-        batches = (batch for view in range(views) for batch in pipeline.view_batches(split.images, augment, seed, view))
-        with ExitStack() as whole_or_absent:
-            files = [whole_or_absent.enter_context(_open(path)) for path in paths]
-            _extract(prefix, batches, files, rows=views * len(split))
-    return [Stored(path) for path in paths]
-
-
-class Stored:
-    """An array in a .npy file; `stored[indices]` reads those rows and keeps nothing in memory."""
-
-    def __init__(self, path: Path):
-        self.path = Path(path)
-        array = np.load(self.path, mmap_mode="r")
-        self.shape, self.dtype = array.shape, array.dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, indices) -> np.ndarray:
-        # Mapped for one read only: pages of a lasting map pile up in the process until all of the file is there.
-        return np.asarray(np.load(self.path, mmap_mode="r")[indices])
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[BinaryIO]:
-    # Written row after row, not through a memory map: a map over a full disk kills the process without a word.
-    with atomic(path) as temporary, open(temporary, "wb") as file:
-        yield file
-
-
-def _extract(prefix: keras.Model, batches: Iterable, files: list[BinaryIO], rows: int) -> None:
-    for file, output in zip(files, prefix.outputs, strict=True):
-        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, *output.shape[1:])}
-        np.lib.format.write_array_header_1_0(file, header)
-    with tqdm(total=rows, desc="frozen layers", unit="image", disable=None, leave=False) as progress:
-        for batch in batches:
-            outputs = keras.tree.flatten(prefix.predict_on_batch(batch))
-            for file, output in zip(files, outputs, strict=True):
-                file.write(np.ascontiguousarray(output, "<f4"))
-            progress.update(len(outputs[0]))
-
-
-def _fingerprint(prefix: keras.Model, split: Split, augment, seed: int, views: int) -> str:
-    # Without the layers' names, which Keras counts up: the same network built again finds what it stored.
-    layers = [
-        (type(layer).__name__, {**layer.get_config(), "name": None}, layer.output.shape) for layer in prefix.layers
-    ]
-    digest = hashlib.sha256(repr(layers).encode())
-    for weight in prefix.weights:
-        digest.update(np.ascontiguousarray(weight.numpy()))
-    digest.update(repr((split.fingerprint(), augment, seed, views)).encode())
-    return digest.hexdigest()[:32]
-
-
 def _is_functional(operation: keras.Operation) -> bool:
     return isinstance(operation, keras.Model) and hasattr(operation, "inputs")
 
@@ -173,6 +84,15 @@ def _graph(model: keras.Model) -> keras.Model:
 
 def _walk(model: keras.Model, inputs, visit):
     """Call every operation of `model` anew, on `inputs`, through `visit`; return the new outputs."""
-    return keras.models.clone_model(
-        _graph(model), input_tensors=inputs, clone_function=lambda layer: layer, call_function=visit
-    ).output
+    results = []
+
+    def call(operation, *args, **kwargs):
+        results.append(visit(operation, *args, **kwargs))
+        return results[-1]
+
+    clone = keras.models.clone_model(
+        _graph(model), input_tensors=inputs, clone_function=lambda layer: layer, call_function=call
+    )
+    # On tensors in mid-graph Keras gives the clone inputs, and with them outputs, of its own. The operation called
+    # last is the one that computes an only output.
+    return results[-1] if len(clone.outputs) == 1 else clone.output

@@ -1,17 +1,90 @@
-"""Which layers of a network are re-used, and which of them train.
+"""Which layers of a network are re-used, which of them train, and in what order.
 
-One strategy is a number of trained layers: `None` trains all of them (from scratch), 1 trains only the last layer
-with weights, 2 the last two. Yosinski et al., "How transferable are features in deep neural networks?" (2014).
+A strategy is one `Phase` or several, each a stretch of the training with one set of trained layers, always the last
+ones. Yosinski et al., "How transferable are features in deep neural networks?" (2014).
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
 
 from tl_keras.errors import InputError
+from tl_keras.models import backbones
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What trains during one stretch of a training: the last layers, the last stages, or everything.
+
+    Args:
+        last_layers: how many layers with weights train, counted from the end.
+        last_stages: how many stages train (`models.backbones.stages`), besides the new last layer.
+        epochs: share of the epochs of the whole training.
+        rate: factor on the peak learning rate.
+        layer_decay: each stage learns with this factor on the rate of the stage behind it (Howard and Ruder,
+            "Universal Language Model Fine-tuning", 2018); 1 gives all layers one rate.
+        batch_norm: train BatchNorm layers too. They stay frozen by default: their statistics, learned from a million
+            images, would be replaced by those of a few small batches.
+    """
+
+    last_layers: int | None = None
+    last_stages: int | None = None
+    epochs: float = 1.0
+    rate: float = 1.0
+    layer_decay: float = 1.0
+    batch_norm: bool = False
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One way to re-use a network: its phases, in order.
+
+    >>> find("last_two").phases[0].last_layers
+    2
+    """
+
+    name: str
+    title: str
+    phases: tuple[Phase, ...]
+
+
+NAMES = ("scratch", "last_layer", "last_two", "last_stages", "full", "gradual", "lp_ft", "per_depth")
+
+
+def find(name: str, stages: int = 1, batch_norm: bool = False) -> Strategy:
+    """The strategy called `name`; `stages` is how many stages unfreeze in `last_stages` and `gradual`.
+
+    With `batch_norm` BatchNorm layers train too where what surrounds them does.
+
+    Gradual unfreezing is Howard and Ruder's (2018), one stage more in each phase. `lp_ft` trains the last layer until
+    it fits the features, then everything: Kumar et al., "Fine-Tuning can Distort Pretrained Features" (2022).
+
+    Raises:
+        InputError: there is no such strategy.
+
+    >>> find("lp_ft").phases
+    (Phase(last_layers=1, ..., epochs=0.5, ...), Phase(last_layers=None, ..., epochs=0.5, rate=0.1, ...))
+    """
+    share = 1 / (stages + 1)
+    unfreezing = [Phase(last_stages=count, epochs=share, rate=0.1) for count in range(1, stages + 1)]
+    known = {
+        "scratch": ("from scratch", Phase(batch_norm=True)),
+        "last_layer": ("last layer", Phase(last_layers=1)),
+        "last_two": ("last two layers", Phase(last_layers=2)),
+        "last_stages": ("last stage" if stages == 1 else f"last {stages} stages", Phase(last_stages=stages)),
+        "full": ("full fine-tuning", Phase()),
+        "gradual": ("gradual unfreezing", Phase(last_layers=1, epochs=share), *unfreezing),
+        "lp_ft": ("linear probe, then fine-tuning", Phase(last_layers=1, epochs=0.5), Phase(epochs=0.5, rate=0.1)),
+        "per_depth": ("fine-tuning, rates by depth", Phase(layer_decay=0.5)),
+    }
+    if name not in known:
+        raise InputError(f"strategy: expected one of {', '.join(NAMES)}, received {name!r}; choose one of them")
+    title, *phases = known[name]
+    return Strategy(name, title, tuple(replace(phase, batch_norm=phase.batch_norm or batch_norm) for phase in phases))
 
 
 def weighted_layers(model: keras.Model) -> list[keras.layers.Layer]:
@@ -43,29 +116,56 @@ def copy_weights(source: keras.Model, target: keras.Model, new_layers: int = 1) 
         new.set_weights(old.get_weights())
 
 
-def set_trainable(model: keras.Model, last_layers: int | None = None) -> None:
-    """Let the last `last_layers` layers with weights train, or all of them (None); freeze what stands before.
+def set_trainable(model: keras.Model, phase: Phase) -> None:
+    """Let the last layers train, as `phase` says; freeze what stands before them.
 
     Layers without weights that follow the last frozen one keep their training behaviour: the Dropout in front of a
     new last layer still regularises that layer, while the Dropout between frozen layers rests.
 
-    This is the one place that flips `trainable`. Keras reads the flags at compile time, so compile afterwards.
+    This is the one place that flips `trainable`. Keras reads the flags at compile time: `training.loop` compiles next.
 
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2)])
-    >>> set_trainable(model, last_layers=1)
+    >>> set_trainable(model, Phase(last_layers=1))
     >>> len(model.trainable_weights), len(model.non_trainable_weights)
     (2, 2)
     """
-    weighted = weighted_layers(model)
-    if last_layers is not None and not 0 < last_layers <= len(weighted):
+    first = _first_trained(model, phase)
+    for position, layer in enumerate(model.layers):
+        layer.trainable = position >= first
+        for leaf in _leaves(layer):
+            if _is_batch_norm(leaf) and not phase.batch_norm:
+                leaf.trainable = False
+
+
+def _first_trained(model: keras.Model, phase: Phase) -> int:
+    """The position of the first layer that trains."""
+    if phase.last_stages is not None:
+        stages = backbones.stages(model)
+        _check_count("last_stages", phase.last_stages, len(stages), "stages")
+        return model.layers.index(model.get_layer(stages[-phase.last_stages][0]))
+    if phase.last_layers is None:
+        return 0
+    weighted = [layer for layer in weighted_layers(model) if not _is_batch_norm(layer)]
+    _check_count("last_layers", phase.last_layers, len(weighted), "layers with weights")
+    frozen = weighted[: len(weighted) - phase.last_layers]
+    return model.layers.index(frozen[-1]) + 1 if frozen else 0
+
+
+def rate_factors(model: keras.Model, decay: float) -> dict[str, float]:
+    """A factor on the learning rate for the path of each weight: 1 for the last layer, `decay` per stage before it."""
+    stages = backbones.stages(model)
+    depth = {name: len(stages) - number for number, stage in enumerate(stages) for name in stage}
+    return {
+        weight.path: decay ** depth.get(layer.name, 0) for layer in model.layers for weight in layer.trainable_weights
+    }
+
+
+def _check_count(name: str, received: int, most: int, what: str) -> None:
+    if not 0 < received <= most:
         raise InputError(
-            f"last_layers: expected 1 to {len(weighted)} (the layers with weights), received {last_layers}; "
+            f"{name}: expected 1 to {most} (the {what}), received {received}; "
             "give a number in that range, or None to train all"
         )
-    frozen = weighted[: len(weighted) - last_layers] if last_layers else []
-    boundary = model.layers.index(frozen[-1]) if frozen else -1
-    for position, layer in enumerate(model.layers):
-        layer.trainable = position > boundary
 
 
 def count_parameters(model: keras.Model) -> tuple[int, int]:
@@ -84,5 +184,10 @@ def frozen_digest(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def _leaves(model: keras.Model) -> list[keras.layers.Layer]:
-    return [leaf for layer in model.layers for leaf in (_leaves(layer) if isinstance(layer, keras.Model) else [layer])]
+def _leaves(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The layer itself, or the layers of a nested model."""
+    return [leaf for inner in layer.layers for leaf in _leaves(inner)] if isinstance(layer, keras.Model) else [layer]
+
+
+def _is_batch_norm(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, keras.layers.BatchNormalization)

@@ -1,0 +1,122 @@
+"""What frozen layers gave: stored once, found again, taken up when stopped, bounded."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests.conftest import made_up_split
+from tl_keras.data.augment import FlipShift
+from tl_keras.errors import InputError
+from tl_keras.models import cnn
+from tl_keras.transfer import activations, frozen, strategies
+from tl_keras.transfer.activations import Storage
+from tl_keras.transfer.strategies import Phase
+
+
+@pytest.fixture
+def split():
+    return made_up_split(40)
+
+
+@pytest.fixture
+def prefix():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16, 16, 3))
+    return keras.Model(inputs, [layers.Conv2D(2, 3)(inputs), layers.GlobalAveragePooling2D()(inputs)])
+
+
+def small_batches(monkeypatch):
+    monkeypatch.setattr("tl_keras.data.pipeline.evaluation_batch_size", lambda images: 8)
+
+
+def test_activations_are_stored_once_and_again_when_anything_changes(tmp_path, split, prefix):
+    def paths():
+        return {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+
+    (first, pooled) = activations.store(prefix, split, Storage(tmp_path))
+    for stored, computed in zip((first, pooled), prefix.predict(split.images, verbose=0), strict=True):
+        np.testing.assert_allclose(stored, computed, rtol=1e-5, atol=1e-3)
+    before = paths()
+    activations.store(prefix, split, Storage(tmp_path))
+    assert paths() == before, "found again"
+    views, _ = activations.store(prefix, split, Storage(tmp_path), augment=FlipShift(), views=3)
+    assert len(views) == 3 * len(split)
+    activations.store(prefix, split.take(np.arange(10)), Storage(tmp_path))
+    prefix.layers[1].set_weights([weight + 1 for weight in prefix.layers[1].get_weights()])
+    activations.store(prefix, split, Storage(tmp_path))
+    assert len(paths()) == 2 * 4, "new views, new data and new weights are new entries"
+
+
+def test_the_same_network_built_again_finds_its_activations(tmp_path):
+    split = made_up_split(20, side=32)
+    for _ in range(2):
+        keras.utils.set_random_seed(0)
+        model = cnn.build(2)
+        strategies.set_trainable(model, Phase(last_layers=2))
+        activations.store(frozen.split_frozen(model)[0], split, Storage(tmp_path))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_half_precision_takes_half_the_disk_and_keeps_three_digits(tmp_path, split, prefix):
+    exact, _ = activations.store(prefix, split, Storage(tmp_path))
+    half, _ = activations.store(prefix, split, Storage(tmp_path, dtype="float16"))
+    assert half.dtype == "float16"
+    np.testing.assert_allclose(half[:], exact[:], rtol=1e-3, atol=0.1)
+    assert half.path.stat().st_size - 128 == (exact.path.stat().st_size - 128) / 2
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("batches", [1, 4, 7, 14])
+def test_a_stopped_extraction_goes_on_where_it_stood(tmp_path, monkeypatch, split, prefix, batches):
+    small_batches(monkeypatch)
+    monkeypatch.setattr(activations, "SYNC_SECONDS", 0.0)
+    arguments = {"augment": FlipShift(), "seed": 3, "views": 3}
+    whole = [stored[:] for stored in activations.store(prefix, split, Storage(tmp_path / "whole"), **arguments)]
+    predict, calls = prefix.predict_on_batch, []
+
+    def predict_and_stop(batch):
+        if len(calls) == batches:
+            raise Killed
+        calls.append(len(batch))
+        return predict(batch)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(prefix, "predict_on_batch", predict_and_stop)
+        activations.store(prefix, split, Storage(tmp_path / "stopped"), **arguments)
+    (progress,) = (tmp_path / "stopped").glob("*.json")
+    assert json.loads(progress.read_text()) == {"rows": 8 * batches}
+    # What came after the last sync may be there in part.
+    for part in (tmp_path / "stopped").glob("*.part"):
+        part.write_bytes(part.read_bytes() + b"half a row")
+    calls.clear()
+    monkeypatch.setattr(prefix, "predict_on_batch", lambda batch: calls.append(len(batch)) or predict(batch))
+    resumed = activations.store(prefix, split, Storage(tmp_path / "stopped"), **arguments)
+    assert sum(calls) == 3 * len(split) - 8 * batches, "nothing is computed twice"
+    for stored, expected in zip(resumed, whole, strict=True):
+        np.testing.assert_array_equal(stored[:], expected)
+    assert {path.suffix for path in (tmp_path / "stopped").iterdir()} == {".npy"}
+
+
+def test_the_limit_is_told_before_anything_is_computed(tmp_path, monkeypatch, split, prefix):
+    monkeypatch.setattr(prefix, "predict_on_batch", lambda batch: pytest.fail("computed"))
+    bytes_needed = len(split) * (14 * 14 * 2 + 3) * 4
+    with pytest.raises(
+        InputError, match=r"expected at most 0.00 GB, which the limit leaves, received .* raise the limit"
+    ):
+        activations.store(prefix, split, Storage(tmp_path, limit_gb=(bytes_needed - 1) / 1e9))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_limit_counts_what_is_there_already(tmp_path, split, prefix):
+    size = len(split) * (14 * 14 * 2 + 3) * 4
+    storage = Storage(tmp_path, limit_gb=(2 * size - 1) / 1e9)
+    activations.store(prefix, split, storage)
+    activations.store(prefix, split, storage)
+    with pytest.raises(InputError, match="which the limit leaves"):
+        activations.store(prefix, split, storage, augment=FlipShift())

@@ -1,0 +1,159 @@
+"""Heads: the new output layer, the softmax behind it; and bodies made flat, without the head they came with."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+from tl_keras.errors import InputError
+
+keras = lazy_loader.load("keras")
+
+# Names that build() gives; a layer of the same name in a person's model is renamed.
+OURS = ("images", "logits", "probabilities")
+
+
+def logits(features: keras.KerasTensor, classes: int) -> keras.KerasTensor:
+    """A new dense layer "logits": features (B, F) in, one number for each class (B, classes) out.
+
+    >>> logits(keras.Input((8,)), classes=3).shape
+    (None, 3)
+    """
+    # float32, so that a softmax under mixed precision does not round probabilities to 1.
+    return keras.layers.Dense(classes, dtype="float32", name="logits")(features)
+
+
+def with_softmax(model: keras.Model) -> keras.Model:
+    """The same layers, and behind them a softmax "probabilities": class probabilities (B, classes) come out.
+
+    Training either model trains both.
+
+    >>> images = keras.Input((8,))
+    >>> model = with_softmax(keras.Model(images, logits(images, classes=3)))
+    >>> model.layers[-1].name, model.output_shape
+    ('probabilities', (None, 3))
+    """
+    softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
+    return keras.Model(model.input, softmax(model.output), name=model.name)
+
+
+def cut(network: keras.Model, size: int | None = None) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """A flat copy of an image classifier without its head: its last dense layer and a softmax behind it.
+
+    Args:
+        network: functional or sequential; one input of RGB images (B, H, W, 3).
+        size: height and width of the images, where the network leaves them open (then 224 by default).
+
+    Returns:
+        The images' tensor (B, H, W, 3) and the features (B, F) that the dense layer read.
+
+    Raises:
+        InputError: the network is none of this kind.
+
+    >>> network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    >>> cut(network)[1].shape
+    (None, 192)
+    """
+    shape = tuple(network.inputs[0].shape) if _is_chain(network) else None
+    if not shape or len(shape) != 4 or shape[-1] != 3:
+        raise InputError(
+            f"{network.name}: expected a functional or sequential model of one input (B, H, W, 3) and one output, "
+            f"received {shape or type(network).__name__}; rebuild it with keras.Model(images, outputs)"
+        )
+    height, width = (side or size or 224 for side in shape[1:3])
+    if size not in (None, height) or size not in (None, width):
+        raise InputError(f"size: expected {height} x {width} as {network.name} has it, received {size}; leave it out")
+    images = keras.Input((height, width, 3), name="images")
+    operations = keras.Model(images, flat(network, images)).operations
+    while operations and _is_softmax(operations[-1]):
+        operations.pop()
+    last = operations[-1]
+    if not isinstance(last, keras.layers.Dense) or len(last.input.shape) != 2:
+        raise InputError(
+            f"{network.name}: expected a classifier that ends in a dense layer (and a softmax), received one that "
+            f"ends in {type(last).__name__} {last.name}; add a dense layer"
+        )
+    return images, last.input
+
+
+def flat(network: keras.Model, inputs: keras.KerasTensor) -> keras.KerasTensor:
+    """The output of `network` on `inputs`, computed by copies of its layers that all stand at the top level.
+
+    Copies, so that `layer.output` of each belongs to the new graph. They have the weights of the originals. Names
+    that occur twice, as may be in nested networks, get a number. A nested network of several inputs or outputs stays.
+
+    >>> inputs = keras.Input((4,))
+    >>> network = keras.Sequential([keras.Input((4,)), keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])])
+    >>> len(keras.Model(inputs, flat(network, inputs)).layers)
+    2
+    """
+    copies: dict[int, tuple] = {}
+    taken = set(OURS)
+
+    def copy(layer):
+        if not isinstance(layer, keras.layers.Layer) or _is_chain(layer):
+            return layer
+        if id(layer) not in copies:
+            config = layer.get_config()
+            name, number = layer.name, 1
+            while name in taken:
+                name, number = f"{layer.name}_{number}", number + 1
+            taken.add(name)
+            copies[id(layer)] = (layer, type(layer).from_config({**config, "name": name}))
+        return copies[id(layer)][1]
+
+    def walk(model, tensors):
+        results = [tensors]
+
+        def call(operation, *args, **kwargs):
+            results.append(walk(operation, args[0]) if _is_chain(operation) else operation(*args, **kwargs))
+            return results[-1]
+
+        graph = keras.Model(model.inputs[0], model.outputs[0])
+        keras.models.clone_model(graph, input_tensors=tensors, clone_function=copy, call_function=call)
+        # Not the clone's output: on tensors in mid-graph Keras gives it inputs, and outputs, of its own. The last
+        # operation called is the one that computes the only output.
+        return results[-1]
+
+    outputs = walk(network, inputs)
+    for layer, new in copies.values():
+        new.set_weights(layer.get_weights())
+    return outputs
+
+
+def flat_vit(network: keras.Model, pixels: keras.KerasTensor) -> keras.KerasTensor:
+    """The class token (B, D) that KerasHub's ViTBackbone computes of `pixels`, from Keras' own layers alone.
+
+    They are the layers inside of KerasHub's, with their weights: its own ones cannot be read back from a .keras file
+    (0.32), nor can their parts be frozen one by one. Its Dropout is left out; the rate is 0 in the published networks.
+    """
+    layers = keras.layers
+    embedding, encoder = network.layers[1:]
+    x = embedding.patch_embedding(pixels)
+    x = layers.ZeroPadding1D((1, 0), name="class_token")(layers.Reshape((-1, x.shape[-1]), name="patches")(x))
+    # Token and position are only ever added: the token moves into the first position, before which stood nothing.
+    table = embedding.position_embedding.embeddings
+    table.assign(keras.ops.concatenate([table[:1] + embedding.class_token[0], table[1:]]))
+    positions = keras.ops.cumsum(keras.ops.ones_like(x[:, :, 0], dtype="int32"), axis=1) - 1
+    x = layers.Add(name="embedded")([x, embedding.position_embedding(positions)])
+    for number, block in enumerate(encoder.encoder_layers, start=1):
+        for layer in (block.layer_norm_1, block.mha, block.layer_norm_2, block.mlp.dense_1, block.mlp.dense_2):
+            layer.name = f"block{number}_{layer.name}"
+        y = block.layer_norm_1(x)
+        x = layers.Add(name=f"block{number}_attended")([x, block.mha(y, y)])
+        y = block.mlp.dense_2(block.mlp.dense_1(block.layer_norm_2(x)))
+        x = layers.Add(name=f"block{number}_out")([x, y])
+    return encoder.layer_norm(x)[:, 0]
+
+
+def _is_chain(operation) -> bool:
+    """Whether it is a functional or sequential model of one input and one output, whose layers can stand alone."""
+    return (
+        isinstance(operation, keras.Model)
+        and len(getattr(operation, "inputs", None) or ()) == len(getattr(operation, "outputs", None) or ()) == 1
+    )
+
+
+def _is_softmax(operation) -> bool:
+    activation = getattr(operation, "activation", None)
+    is_activation = isinstance(operation, keras.layers.Activation) and activation is keras.activations.softmax
+    return is_activation or type(operation).__name__ == "Softmax"

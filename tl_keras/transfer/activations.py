@@ -1,0 +1,177 @@
+"""Activations of frozen layers on disk: computed once per image and view, found again, taken up when stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from tl_keras.data import pipeline
+from tl_keras.data.augment import Augmentation
+from tl_keras.data.splits import Split
+from tl_keras.errors import InputError
+from tl_keras.files import write_json
+
+SYNC_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where and how activations of frozen layers are kept.
+
+    Args:
+        folder: holds `<fingerprint>.<output>.npy` for each output of a prefix, found again by a later run.
+        dtype: float32, or float16 for half the disk and about three digits.
+        limit_gb: the most that `folder` may come to hold, in 10^9 bytes.
+    """
+
+    folder: Path
+    dtype: str = "float32"
+    limit_gb: float = 50.0
+
+
+def store(
+    prefix: keras.Model, split: Split, storage: Storage, *, augment: Augmentation | None = None, seed: int = 0, views=1
+) -> list[Stored]:
+    """Run the prefix once per image and view; keep its outputs on disk.
+
+    An extraction that was stopped goes on where it stood.
+
+    Args:
+        storage: the fingerprint that names the files changes with the prefix and its weights, the images, the
+            augmentation and the precision.
+        views: augmented copies of each image; view v is the one that `pipeline.training_batches` would draw.
+
+    Returns:
+        One array (views * N, ...) on disk for each output of the prefix.
+
+    Raises:
+        InputError: the activations would pass the limit, or the free space of the disk.
+    """
+    key = _fingerprint(prefix, split, storage.dtype, augment, seed, views)
+    paths = [Path(storage.folder) / f"{key}.{number}.npy" for number in range(len(prefix.outputs))]
+    if not all(path.exists() for path in paths):
+        rows = views * len(split)
+        shapes = [(rows, *output.shape[1:]) for output in prefix.outputs]
+        extraction = _Extraction(paths, shapes, storage.dtype)
+        _check_room(storage, extraction)
+        _extract(prefix, split, extraction, augment, seed, views)
+    return [Stored(path) for path in paths]
+
+
+def _check_room(storage: Storage, extraction: _Extraction) -> None:
+    """Refuse before anything is computed what would not fit in the end."""
+    folder = Path(storage.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = sum(part.stat().st_size for part in extraction.parts if part.exists())
+    needed = sum(math.prod(shape) for shape in extraction.shapes) * extraction.dtype.itemsize - begun
+    held = sum(file.stat().st_size for file in folder.iterdir())
+    free = shutil.disk_usage(folder).free
+    for room, what in ((storage.limit_gb * 1e9 - held, "the limit leaves"), (free, "the disk has")):
+        if needed > room:
+            raise InputError(
+                f"stored activations: expected at most {room / 1e9:.2f} GB, which {what}, received {needed / 1e9:.2f} "
+                "GB to store; take fewer views or images, or float16, or raise the limit"
+            )
+
+
+class Stored:
+    """An array in a .npy file; `stored[indices]` reads those rows and keeps nothing in memory."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        array = np.load(self.path, mmap_mode="r")
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, indices) -> np.ndarray:
+        # Mapped for one read only: pages of a lasting map pile up in the process until all of the file is there.
+        return np.asarray(np.load(self.path, mmap_mode="r")[indices])
+
+
+def _extract(prefix: keras.Model, split: Split, extraction: _Extraction, augment, seed: int, views: int) -> None:
+    count, batch_size = len(split), pipeline.evaluation_batch_size(split.images)
+    first, row = divmod(extraction.rows, count)
+    # Whole batches, so that those to come are the ones an uninterrupted extraction would see.
+    row = row // batch_size * batch_size
+    with (
+        extraction.writing(first * count + row),
+        tqdm(total=views * count, desc="frozen layers", unit="image", disable=None, leave=False) as progress,
+    ):
+        progress.update(extraction.rows)
+        for view in range(first, views):
+            for batch in pipeline.view_batches(split.images, augment, seed, view, batch_size, start=row):
+                extraction.append(keras.tree.flatten(prefix.predict_on_batch(batch)))
+                progress.update(len(batch))
+            row = 0
+
+
+class _Extraction:
+    """Rows on their way to .npy files; a stopped extraction keeps those that it wrote.
+
+    How many rows are known to be on the disk is written beside them, after a sync, every few seconds.
+    """
+
+    def __init__(self, paths: list[Path], shapes: list[tuple[int, ...]], dtype: str):
+        self.paths, self.shapes, self.dtype = paths, shapes, np.dtype(dtype).newbyteorder("<")
+        self.parts = [path.with_suffix(".part") for path in paths]
+        self.progress, self.rows = paths[0].with_suffix(".json"), 0
+        if self.progress.exists() and all(part.exists() for part in self.parts):
+            self.rows = json.loads(self.progress.read_text(encoding="utf-8"))["rows"]
+
+    @contextmanager
+    def writing(self, rows: int) -> Iterator[None]:
+        """Go on behind the first `rows` rows; after the block the files are whole and get their names."""
+        with ExitStack() as opened:
+            self.files = [opened.enter_context(open(part, "r+b" if rows else "w+b")) for part in self.parts]
+            for file, shape in zip(self.files, self.shapes, strict=True):
+                header = {"descr": self.dtype.str, "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                file.seek(rows * math.prod(shape[1:]) * self.dtype.itemsize, os.SEEK_CUR)
+                file.truncate()
+            self.rows, self.synced = rows, time.monotonic()
+            yield
+            self._sync()
+        for part, path in zip(self.parts, self.paths, strict=True):
+            part.replace(path)
+        self.progress.unlink()
+
+    def append(self, outputs: list[np.ndarray]) -> None:
+        """Write the next rows of each output."""
+        for file, output in zip(self.files, outputs, strict=True):
+            file.write(np.ascontiguousarray(output, self.dtype))
+        self.rows += len(outputs[0])
+        if time.monotonic() - self.synced > SYNC_SECONDS:
+            self._sync()
+
+    def _sync(self) -> None:
+        for file in self.files:
+            file.flush()
+            os.fsync(file.fileno())
+        write_json(self.progress, {"rows": self.rows})
+        self.synced = time.monotonic()
+
+
+def _fingerprint(prefix: keras.Model, split: Split, dtype: str, augment, seed: int, views: int) -> str:
+    # Without the layers' names, which Keras counts up: the same network built again finds what it stored.
+    layers = [
+        (type(layer).__name__, {**layer.get_config(), "name": None}, layer.output.shape) for layer in prefix.layers
+    ]
+    digest = hashlib.sha256(repr(layers).encode())
+    for weight in prefix.weights:
+        digest.update(np.ascontiguousarray(weight.numpy()))
+    digest.update(repr((split.fingerprint(), dtype, augment, seed, views)).encode())
+    return digest.hexdigest()[:32]
