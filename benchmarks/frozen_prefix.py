@@ -27,6 +27,9 @@ from tl_keras.training import loop, runtime
 from tl_keras.training.schedules import Recipe
 from tl_keras.transfer import frozen, strategies
 
+# The order of the study: the second one starts from what the first one stored.
+NAMES = ("B_last_two", "B_last")
+
 
 class WholeGraph(keras.Model):
     """The network with its frozen part called in inference mode, and nothing stored."""
@@ -39,21 +42,11 @@ class WholeGraph(keras.Model):
         return self.suffix(self.prefix(images, training=False), training=training)
 
 
-def stored(model, train, test, recipe, phases) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        loop.fit(
-            "net",
-            model,
-            train,
-            test,
-            recipe,
-            RunFolder(Path(folder)),
-            augment=FlipShift(),
-            phases=phases,
-        )
+def stored(name, model, train, test, recipe, phases, folder) -> None:
+    loop.fit(name, model, train, test, recipe, RunFolder(Path(folder)), augment=FlipShift(), phases=phases)
 
 
-def every_epoch(model, train, test, recipe, phases) -> None:
+def every_epoch(name, model, train, test, recipe, phases, folder) -> None:
     strategies.set_trainable(model, phases[0])
     whole = WholeGraph(*frozen.split_frozen(model))
     whole(np.zeros((1, *model.input_shape[1:]), "float32"))
@@ -86,18 +79,20 @@ def main(path: str, rounds: int) -> None:
     for _ in range(rounds):
         for way in (stored, every_epoch):
             spent = 0.0
-            for name in ("B_last", "B_last_two"):
-                _, strategy, rate = STRATEGIES[name]
-                runtime.prepare(seed=0)
-                model = cnn.build(2)
-                strategies.copy_weights(network_a, model)
-                recipe = Recipe(settings.epochs, settings.batch_size, rate, views=VIEWS_B)
-                started = time.perf_counter()
-                way(model, train, test, recipe, strategies.find(strategy).phases)
-                spent += time.perf_counter() - started
-                trained[way, name] = model
+            with tempfile.TemporaryDirectory() as folder:
+                for name in NAMES:
+                    _, strategy, rate = STRATEGIES[name]
+                    runtime.prepare(seed=0)
+                    model = cnn.build(2)
+                    strategies.copy_weights(network_a, model)
+                    recipe = Recipe(settings.epochs, settings.batch_size, rate, views=VIEWS_B)
+                    phases = strategies.find(strategy).phases
+                    started = time.perf_counter()
+                    way(name, model, train, test, recipe, phases, folder)
+                    spent += time.perf_counter() - started
+                    trained[way, name] = model
             seconds[way].append(spent)
-    for name in ("B_last", "B_last_two"):
+    for name in NAMES:
         ours, theirs = trained[stored, name], trained[every_epoch, name]
         difference = max(np.abs(a.numpy() - b.numpy()).max() for a, b in zip(ours.weights, theirs.weights, strict=True))
         accuracies = [predict(model, test).accuracy for model in (ours, theirs)]

@@ -26,10 +26,10 @@ last layer is new. Each strategy says which layers train: {strategies}. What doe
 included, was proved to stay as it was, byte for byte.
 
 The protocol is the tutorial's: {epochs} epochs of SGD with momentum 0.9 in batches of {batch_size}, rate {rates}, a \
-tenth of it every 7 epochs. Training images are random crops of the central square, mirrored at random; test images are \
-scaled to a short side of 256, of which the centre, 224 by 224, counts. The test images were measured after every epoch, as the \
-figures show, but nothing was chosen by them: the weights after the last epoch count. (The tutorial keeps the best \
-epoch by test accuracy, which is an optimistic choice.)"""
+tenth of it every 7 epochs. Training images are random crops of the central square, mirrored at random; test images \
+are scaled to a short side of 256, of which the centre, 224 by 224, counts. The test images were measured after every \
+epoch, as the figures show, but nothing was chosen by them: the weights after the last epoch count. (The tutorial \
+keeps the best epoch by test accuracy, which is an optimistic choice.)"""
 
 
 @dataclass(frozen=True)

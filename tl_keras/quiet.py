@@ -21,3 +21,16 @@ def import_tensorflow() -> None:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+
+
+class _Keras:
+    """Keras, imported when something of it is first asked for: what answers at once must not wait for TensorFlow.
+
+    lazy_loader would put its stand-in where every other `import keras` finds it, half loaded.
+    """
+
+    def __getattr__(self, name: str):
+        return getattr(importlib.import_module("keras"), name)
+
+
+keras = _Keras()

@@ -157,7 +157,7 @@ def run_and_signal(out, cwd, number, wait_for):
 
 def test_a_killed_study_resumes_to_the_results_of_an_undisturbed_one(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    code, text = run_and_signal(tmp_path / "run", tmp_path, signal.SIGKILL, "epoch 2/4")
+    code, text = run_and_signal(tmp_path / "run", tmp_path, signal.SIGKILL, "epoch 1/4")
     assert code == -signal.SIGKILL, text
     resume = [*COMMAND[:4], "--resume", "--out", str(tmp_path / "run")]
     code = subprocess.run(resume, cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -120,3 +120,28 @@ def test_the_limit_counts_what_is_there_already(tmp_path, split, prefix):
     activations.store(prefix, split, storage)
     with pytest.raises(InputError, match="which the limit leaves"):
         activations.store(prefix, split, storage, augment=FlipShift())
+
+
+def test_a_longer_prefix_starts_from_what_is_stored(tmp_path, split):
+    keras.utils.set_random_seed(0)
+    model = cnn.build(2, (16, 16, 3), filters=(4, 4, 4, 4), units=8)
+    arguments = {"augment": FlipShift(), "seed": 1, "views": 2}
+    prefixes = []
+    for last_layers in (2, 1):
+        strategies.set_trainable(model, Phase(last_layers=last_layers))
+        prefixes.append(frozen.split_frozen(model)[0])
+    (alone,) = activations.store(prefixes[1], split, Storage(tmp_path / "alone"), **arguments)
+    (shorter,) = activations.store(prefixes[0], split, Storage(tmp_path / "both"), **arguments)
+    shorter.path.write_bytes(shorter.path.read_bytes()[:-4] + np.float32(1e3).tobytes())
+    (longer,) = activations.store(prefixes[1], split, Storage(tmp_path / "both"), **arguments)
+    np.testing.assert_allclose(longer[:-1], alone[:-1], rtol=1e-5, atol=1e-6)
+    assert not np.allclose(longer[-1], alone[-1]), "it was computed from the file"
+
+
+def test_a_branch_that_passes_the_stored_tensor_by(tmp_path, split):
+    inputs = keras.Input((16, 16, 3))
+    x = layers.Conv2D(3, 3, padding="same")(inputs)
+    beginning, whole = keras.Model(inputs, x), keras.Model(inputs, layers.Add()([layers.ReLU()(x), inputs]))
+    activations.store(beginning, split, Storage(tmp_path))
+    (stored,) = activations.store(whole, split, Storage(tmp_path))
+    np.testing.assert_allclose(stored[:], whole.predict(split.images, verbose=0), rtol=1e-5, atol=1e-4)

@@ -9,5 +9,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "outcome",
         "compare",
         "transfer_effect",
+        "epoch_choice",
     ],
 )

@@ -31,11 +31,11 @@ def proportion_interval(correct: int, count: int) -> Interval:
     return Interval(correct / count, float(bounds.low), float(bounds.high), int(count))
 
 
-def seed_interval(values: list[float]) -> Interval:
-    """Student's 95% interval of the mean accuracy over training seeds, within 0 and 1; at least two values."""
+def seed_interval(values: list[float], highest: float = 1.0) -> Interval:
+    """Student's 95% interval of a mean over seeds, cut at 0 and `highest`; two values at least."""
     mean = float(np.mean(values))
     half = float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
-    return Interval(mean, max(mean - half, 0.0), min(mean + half, 1.0), len(values))
+    return Interval(mean, max(mean - half, 0.0), min(mean + half, highest), len(values))
 
 
 def paired_p_value(first: np.ndarray, second: np.ndarray, seed: int = 0) -> float:

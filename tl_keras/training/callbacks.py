@@ -15,10 +15,12 @@ COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_ra
 
 # An epoch on stored activations can take less time than its checkpoint: this much work at most is lost to a kill.
 CHECKPOINT_SECONDS = 10.0
+# Between the first and the last epoch, which are always told.
+LINE_SECONDS = 1.0
 
 
 class Record(keras.callbacks.Callback):
-    """Append the epoch to `progress`, write checkpoint and history CSV, and print one line.
+    """Append the epoch to `progress`, write checkpoint and history CSV, and print a line.
 
     On a terminal a bar shows the steps of the running epoch; a log file gets the lines alone.
 
@@ -32,7 +34,7 @@ class Record(keras.callbacks.Callback):
         super().__init__()
         self.name, self.end, self.epochs, self.steps = name, end, epochs, steps
         self.progress, self.checkpoint, self.out = progress, checkpoint, out
-        self.saved = time.perf_counter()
+        self.saved, self.told = time.perf_counter(), 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.perf_counter()
@@ -54,7 +56,9 @@ class Record(keras.callbacks.Callback):
             self.checkpoint.save(self.progress)
             self.saved = time.perf_counter()
         write_history(self.out, self.name, self.progress)
-        self._tell(epoch + 1, numbers, seconds)
+        if not self.told or epoch + 1 == self.end or time.perf_counter() - self.told >= LINE_SECONDS:
+            self.told = time.perf_counter()
+            self._tell(epoch + 1, numbers, seconds)
 
     def _tell(self, epoch: int, numbers: dict[str, float], seconds: float) -> None:
         left = (self.epochs - epoch) * seconds

@@ -59,15 +59,47 @@ def store(
     Raises:
         InputError: the activations would pass the limit, or the free space of the disk.
     """
-    key = _fingerprint(prefix, split, storage.dtype, augment, seed, views)
+    how = storage.dtype, augment, seed, views
+    key = _fingerprint(prefix, split, *how)
     paths = [Path(storage.folder) / f"{key}.{number}.npy" for number in range(len(prefix.outputs))]
     if not all(path.exists() for path in paths):
         rows = views * len(split)
         shapes = [(rows, *output.shape[1:]) for output in prefix.outputs]
         extraction = _Extraction(paths, shapes, storage.dtype)
         _check_room(storage, extraction)
-        _extract(prefix, split, extraction, augment, seed, views)
+        begun = _begun(prefix, shapes[0][0], storage, lambda part: _fingerprint(part, split, *how))
+        if begun:
+            rest, stored = begun
+            _extract(rest, stored, extraction, None, seed, 1)
+        else:
+            _extract(prefix, split.images, extraction, augment, seed, views)
     return [Stored(path) for path in paths]
+
+
+def _begun(prefix: keras.Model, rows: int, storage: Storage, key_of) -> tuple[keras.Model, Stored] | None:
+    """What is left of `prefix` behind the longest beginning of it that is stored already, and that beginning's output.
+
+    So the network that trains one layer starts from what was stored for the one that trains two.
+    """
+    shapes = {Stored(path).shape for path in Path(storage.folder).glob("*.0.npy")}
+    tensors = []
+
+    def call(operation, *args, **kwargs):
+        tensors.append(operation(*args, **kwargs))
+        return tensors[-1]
+
+    graph = keras.models.clone_model(prefix, clone_function=lambda layer: layer, call_function=call) if shapes else None
+    for tensor in reversed(tensors[:-1]):
+        # Hashing the weights of each beginning would take long: first see whether anything of that shape is there.
+        if not isinstance(tensor, keras.KerasTensor) or (rows, *tensor.shape[1:]) not in shapes:
+            continue
+        path = Path(storage.folder) / f"{key_of(keras.Model(graph.inputs, tensor))}.0.npy"
+        if path.exists():
+            try:
+                return keras.Model(tensor, graph.outputs), Stored(path)
+            except ValueError:  # a branch passes this tensor by
+                continue
+    return None
 
 
 def _check_room(storage: Storage, extraction: _Extraction) -> None:
@@ -102,8 +134,8 @@ class Stored:
         return np.asarray(np.load(self.path, mmap_mode="r")[indices])
 
 
-def _extract(prefix: keras.Model, split: Split, extraction: _Extraction, augment, seed: int, views: int) -> None:
-    count, batch_size = len(split), pipeline.evaluation_batch_size(split.images)
+def _extract(prefix: keras.Model, images, extraction: _Extraction, augment, seed: int, views: int) -> None:
+    count, batch_size = len(images), pipeline.evaluation_batch_size(images)
     first, row = divmod(extraction.rows, count)
     # Whole batches, so that those to come are the ones an uninterrupted extraction would see.
     row = row // batch_size * batch_size
@@ -113,7 +145,7 @@ def _extract(prefix: keras.Model, split: Split, extraction: _Extraction, augment
     ):
         progress.update(extraction.rows)
         for view in range(first, views):
-            for batch in pipeline.view_batches(split.images, augment, seed, view, batch_size, start=row):
+            for batch in pipeline.view_batches(images, augment, seed, view, batch_size, start=row):
                 extraction.append(keras.tree.flatten(prefix.predict_on_batch(batch)))
                 progress.update(len(batch))
             row = 0

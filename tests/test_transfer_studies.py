@@ -1,0 +1,177 @@
+"""The studies on re-used networks, whole, on a few images: what they write, and what they refuse."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import keras
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.isolation import isolate
+from tl_keras.run import main
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    isolate(monkeypatch, tmp_path / "nothing")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def photographs(folder, train=6, test=3):
+    """Two classes of noise, told apart by their colour."""
+    rng = np.random.default_rng(0)
+    for part, count in (("train", train), ("val", test)):
+        for number, name in enumerate(("ants", "bees")):
+            (folder / part / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 100, (60, 80, 3), "uint8")
+                pixels[..., 2 * number] += 120
+                Image.fromarray(pixels).save(folder / part / name / f"{index}.png")
+    return folder
+
+
+def study(*arguments):
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tl_keras.run", *map(str, arguments)], capture_output=True, text=True
+    )
+
+
+def refused(capsys, *arguments):
+    assert main([str(argument) for argument in arguments]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), lines
+    return lines[0]
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# --------------------------------------------------------------------------------------------- ants_bees
+
+
+def test_ants_bees_compares_strategies_of_a_resnet18(place):
+    pytest.importorskip("keras_hub")
+    options = [
+        "--data",
+        photographs(place / "photos"),
+        "--weights",
+        "none",
+        "--epochs",
+        2,
+        "--views",
+        1,
+        "--out",
+        "run",
+    ]
+    done = study("ants_bees", *options, "--strategies", "last_layer,lp_ft")
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((place / "run/results.json").read_text())
+    assert results["data"] == "photos" and list(results["models"]) == ["last_layer", "lp_ft"]
+    probe, tuned = results["models"].values()
+    assert probe["trainable_parameters"] == 512 * 2 + 2 < tuned["trainable_parameters"] < tuned["parameters"]
+    assert probe["test_images"] == 6 and probe["epochs"] == tuned["epochs"] == 2
+    assert len(rows(place / "run/history/lp_ft.csv")) == 2
+    assert len(rows(place / "run/predictions/last_layer.csv")) == 6
+    for name in ("report.html", "report.pdf", "plots/samples_lp_ft.png", "plots/comparison.png"):
+        assert (place / "run" / name).stat().st_size > 1000
+    model = keras.models.load_model(place / "run" / tuned["model"], safe_mode=True)
+    assert model.input_shape == (None, 224, 224, 3) and model.output_shape == (None, 2)
+    assert any("of 6 test" in sentence or "/6 test" in sentence for sentence in results["conclusion"])
+    cells = nbformat.read(place / "run/notebook.ipynb", as_version=4).cells
+    assert all(cell.execution_count for cell in cells if cell.cell_type == "code")
+
+
+def test_a_learning_rate_that_is_found(place):
+    options = [
+        "--data",
+        photographs(place / "photos"),
+        "--backbone",
+        "mobilenet_0.25",
+        "--weights",
+        "none",
+        "--epochs",
+        1,
+    ]
+    done = study("ants_bees", *options, "--strategies", "last_layer", "--lr", "find", "--activations", "float16",
+                 "--out", "run")  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (told,) = [line for line in done.stdout.splitlines() if "by a range test on training images" in line]
+    found = float(told.split("learning rate ")[1].split(",")[0])
+    assert float(rows(place / "run/history/last_layer.csv")[0]["learning_rate"]) == pytest.approx(found, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "option, value, said",
+    [
+        ("--backbone", "resnet5", "--backbone: expected vgg16, vgg19, .* received 'resnet5'; check the spelling"),
+        ("--strategies", "all", "strategy: expected one of scratch, .* received 'all'"),
+        ("--lr", "fast", "--lr: expected find or a number above zero, received 'fast'; give one such as 1e-3"),
+        ("--lr", "-1", "--lr: expected find or a number above zero"),
+        ("--activations", "float8", "--activations: expected one of float32, float16"),
+        ("--weights", "nowhere.h5", "nowhere.h5"),
+    ],
+)
+def test_ants_bees_refuses(place, capsys, option, value, said):
+    import re
+
+    options = ["--data", photographs(place / "photos"), "--backbone", "mobilenet_0.25", "--weights", "none"]
+    assert re.search(said, refused(capsys, "ants_bees", *options, option, value))
+
+
+def test_weights_that_cannot_be_had_are_not_replaced(place, capsys):
+    options = ["--data", photographs(place / "photos"), "--backbone", "mobilenet_0.25"]
+    line = refused(capsys, "ants_bees", *options)
+    assert "--weights" in line and "none" in line
+
+
+# ------------------------------------------------------------------------------------------- mnist_sizes
+
+
+def test_mnist_sizes_with_its_own_networks(place):
+    done = study("mnist_sizes", "--weights", "none", "--sizes", "1,2", "--seeds", 2, "--epochs", 2, "--validation", 1,
+                 "--test-limit", 10, "--out", "run")  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "GOING ON WITH 'digits', NOT 'mnist'" in done.stderr
+    results = json.loads((place / "run/results.json").read_text())
+    assert list(results["models"]) == ["resnet50", "vgg19"]
+    assert results["models"]["resnet50"]["trainable_parameters"] == 2048 * 10 + 10
+    assert results["models"]["vgg19"]["trainable_parameters"] == 4096 * 10 + 10
+    found = {(row["network"], row["images_per_class"], row["draw"]) for row in results["sizes"]}
+    assert found == {(name, size, draw) for name in ("resnet50", "vgg19") for size in (1, 2) for draw in (1, 2)}
+    for row in results["sizes"]:
+        assert 0 <= row["lowest_test_error"] <= row["honest_test_error"] <= 1
+        assert {row["epoch_of_lowest"], row["epoch_picked_on_validation"]} <= {1, 2}
+    seen_by_test, seen_by_validation = (rows(place / f"run/history/vgg19_2{end}.csv") for end in ("", "_validation"))
+    assert [row["loss"] for row in seen_by_test] == [row["loss"] for row in seen_by_validation], "the same training"
+    for name in ("lowest_error", "honest_error", "epochs"):
+        assert (place / f"run/plots/{name}.png").exists()
+    assert done.stdout.count("features of 10 images") == 4, "validation and test, once for each network"
+    model = keras.models.load_model(place / "run/models/resnet50_2.keras", safe_mode=True)
+    assert model.output_shape == (None, 10)
+
+
+@pytest.mark.parametrize(
+    "option, value, said",
+    [
+        ("--sizes", "ten", "--sizes: expected numbers above zero, received 'ten'; give some such as 10,30"),
+        ("--sizes", "10,0", "--sizes: expected numbers above zero"),
+        ("--backbone", "vgg19,vgg19", "--backbone: expected different networks"),
+        ("--weights", "none,none,none", "--weights: expected one for all or one for each of 2 backbones, received 3"),
+        ("--lr", "find", "--lr: expected a number, received find"),
+        ("--seeds", "1", "--seeds: expected a whole number of at least 2, received 1"),
+    ],
+)
+def test_mnist_sizes_refuses(place, capsys, option, value, said):
+    assert said in refused(capsys, "mnist_sizes", "--data", "digits", option, value)
+
+
+def test_more_images_than_a_class_has(place, capsys):
+    options = ["--data", "digits", "--weights", "none", "--backbone", "mobilenet_0.25"]
+    assert "images per class: expected 1 to " in refused(capsys, "mnist_sizes", *options, "--sizes", "500")
