@@ -16,27 +16,16 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def option(default: Any, help: str, **check: Any) -> Any:
-    """A dataclass field that is also a command-line option; `minimum=`, `maximum=` and `choices=` are checked."""
+    """A dataclass field that is also a command-line option; `minimum=`, `maximum=` and `choices=` are checked.
+
+    With `positional=True` it is given without a flag, and has to be given.
+    """
     return field(default=default, metadata={"help": help, **check})
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What every study can be asked; a study adds its own fields and defaults.
-
-    >>> Settings(epochs=3) == Settings.from_dict(Settings(epochs=3).to_dict())
-    True
-    """
-
-    data: str | None = option(None, "data set: a name (cifar10, mnist, digits, tfds:NAME) or a path")
-    data_dir: str | None = option(None, "where named sets lie (default $TL_KERAS_DATA, then the Keras cache)")
-    epochs: int = option(20, "passes over the training images", minimum=1)
-    batch_size: int = option(128, "images per training step", minimum=1)
-    limit: int | None = option(None, "images per split, for a quick try", minimum=1)
-    seed: int = option(0, "fixes weights, order, augmentation and splits", minimum=0, maximum=2**31 - 1)
-    backbone: str | None = option(None, "the network to re-use")
-    weights: str | None = option(None, "its weights: imagenet, none or a file")
-    precision: str = option("float32", "arithmetic of the layers", choices=PRECISIONS)
+class Options:
+    """Settings without a field yet: how they are checked, written and read back. A command adds its fields."""
 
     def __post_init__(self):
         for item in dataclasses.fields(self):
@@ -61,6 +50,25 @@ class Settings:
                 "remove or rename them"
             )
         return cls(**values)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every study can be asked; a study adds its own fields and defaults.
+
+    >>> Settings(epochs=3) == Settings.from_dict(Settings(epochs=3).to_dict())
+    True
+    """
+
+    data: str | None = option(None, "data set: a name (cifar10, mnist, digits, tfds:NAME) or a path")
+    data_dir: str | None = option(None, "where named sets lie (default $TL_KERAS_DATA, then the Keras cache)")
+    epochs: int = option(20, "passes over the training images", minimum=1)
+    batch_size: int = option(128, "images per training step", minimum=1)
+    limit: int | None = option(None, "images per split, for a quick try", minimum=1)
+    seed: int = option(0, "fixes weights, order, augmentation and splits", minimum=0, maximum=2**31 - 1)
+    backbone: str | None = option(None, "the network to re-use")
+    weights: str | None = option(None, "its weights: imagenet, none or a file")
+    precision: str = option("float32", "arithmetic of the layers", choices=PRECISIONS)
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,8 @@ class TransferSettings(Settings):
 def _check(item: dataclasses.Field, value: Any) -> None:
     name, choices = flag(item.name), item.metadata.get("choices")
     minimum, maximum = item.metadata.get("minimum"), item.metadata.get("maximum", float("inf"))
+    if value is None and item.metadata.get("positional"):
+        raise InputError(f"{item.name.upper()}: expected {item.metadata['help']}, received nothing; give it first")
     if value is None:
         return
     if minimum is not None and (not isinstance(value, int) or isinstance(value, bool) or value < minimum):

@@ -1,4 +1,4 @@
-"""The front door: `python -m tl_keras.run NAME [options]`; `list` names the experiments.
+"""The front door: `python -m tl_keras.run NAME [options]`; `list` names the experiments and commands.
 
 Exit codes: 0 done, 2 the user's input is wrong (one line), 1 anything else. TensorFlow is imported only when work
 starts, so `--help` and usage errors answer at once.
@@ -14,11 +14,12 @@ import importlib
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import get_type_hints
 
 import experiments
-from tl_keras import quiet
-from tl_keras.config import Settings, environment, flag
+from tl_keras import commands, quiet
+from tl_keras.config import Options, environment, flag
 from tl_keras.errors import InputError
 from tl_keras.run_folder import RunFolder
 
@@ -40,31 +41,43 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def studies() -> dict[str, str]:
-    """Every experiment with the first line of its docstring."""
-    files = sorted(Path(experiments.__path__[0]).glob("[!_]*.py"))
+def summaries(package: ModuleType) -> dict[str, str]:
+    """Every experiment, or every command, with the first line of its docstring."""
+    files = sorted(Path(package.__path__[0]).glob("[!_]*.py"))
     return {file.stem: (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").split("\n")[0] for file in files}
 
 
 def _dispatch(arguments: list[str]) -> int:
-    known = studies()
+    found = {package.__name__: summaries(package) for package in (experiments, commands)}
     if not arguments or arguments[0] in ("-h", "--help", "list"):
-        width = max(map(len, known))
-        print(f"{__doc__.splitlines()[0]}\n")
-        print("\n".join(f"  {name:<{width}}  {summary}" for name, summary in known.items()))
-        print("\n`python -m tl_keras.run NAME --help` shows the options of one.")
+        _list(found)
         return 0
     name, *rest = arguments
-    if name not in known:
-        raise InputError(f"command: expected list or one of {', '.join(known)}, received {name!r}; check the spelling")
-    study = importlib.import_module(f"experiments.{name}")
-    given, surplus = _parser(name, known[name], study.Settings).parse_known_args(rest)
+    package = next((package for package, names in found.items() if name in names), None)
+    if package is None:
+        names = ", ".join(name for names in found.values() for name in names)
+        raise InputError(f"command: expected list or one of {names}, received {name!r}; check the spelling")
+    module = importlib.import_module(f"{package}.{name}")
+    given, surplus = _parser(name, found[package][name], module).parse_known_args(rest)
     if surplus:
         raise InputError(
             f"tl-keras {name}: expected options that it knows, received {' '.join(surplus)}; "
             f"tl-keras {name} --help shows them"
         )
-    return _run(name, study, vars(given))
+    return _run(name, module, vars(given)) if _keeps_run(module) else _answer(module, vars(given))
+
+
+def _list(found: dict[str, dict[str, str]]) -> None:
+    width = max(len(name) for names in found.values() for name in names)
+    print(__doc__.splitlines()[0])
+    for package, names in found.items():
+        print(f"\n{package.rpartition('.')[2].capitalize()}:")
+        print("\n".join(f"  {name:<{width}}  {summary}" for name, summary in names.items()))
+    print("\n`python -m tl_keras.run NAME --help` shows the options of one.")
+
+
+def _keeps_run(module: ModuleType) -> bool:
+    return getattr(module, "KEEPS_RUN", True)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,13 +85,17 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{self.prog}: {message}; {self.prog} --help shows the options")
 
 
-def _parser(name: str, summary: str, settings: type[Settings]) -> argparse.ArgumentParser:
-    """Options from the fields of the study's settings; what is not given stays out of the result."""
+def _parser(name: str, summary: str, module: ModuleType) -> argparse.ArgumentParser:
+    """Options from the fields of the module's settings; what is not given stays out of the result."""
     parser = _Parser(
         prog=f"tl-keras {name}", description=summary, argument_default=argparse.SUPPRESS, allow_abbrev=False
     )
-    hints = get_type_hints(settings)
-    for item in dataclasses.fields(settings):
+    hints = get_type_hints(module.Settings)
+    for item in dataclasses.fields(module.Settings):
+        if item.metadata.get("positional"):
+            # A run that is resumed knows it already; where it lacks, the settings say so.
+            parser.add_argument(item.name, nargs="?", metavar=item.name.upper(), help=item.metadata["help"])
+            continue
         if hints[item.name] is bool:
             parser.add_argument(flag(item.name), action="store_true", help=item.metadata["help"])
             continue
@@ -86,8 +103,9 @@ def _parser(name: str, summary: str, settings: type[Settings]) -> argparse.Argum
         shown = "" if item.default is None else f" (default {item.default})"
         metavar = "N" if kind is _whole_number else item.name.upper()
         parser.add_argument(flag(item.name), type=kind, metavar=metavar, help=item.metadata["help"] + shown)
-    parser.add_argument("--out", metavar="DIR", type=Path, help=f"run folder (default runs/{name}/<time>)")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    if _keeps_run(module):
+        parser.add_argument("--out", metavar="DIR", type=Path, help=f"run folder (default runs/{name}/<time>)")
+        parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     return parser
 
 
@@ -98,7 +116,14 @@ def _whole_number(text: str) -> int:
         raise argparse.ArgumentTypeError(f"expected a whole number, received {text!r}") from None
 
 
-def _run(name: str, study, given: dict) -> int:
+def _answer(module: ModuleType, given: dict) -> int:
+    settings = module.Settings(**given)
+    quiet.import_tensorflow()
+    module.run(settings)
+    return 0
+
+
+def _run(name: str, study: ModuleType, given: dict) -> int:
     out_path, resume = given.pop("out", None), given.pop("resume", False)
     if resume:
         out = RunFolder.reopen(out_path)
@@ -134,11 +159,14 @@ def _run(name: str, study, given: dict) -> int:
 
 def _absolute(key: str, value):
     # The notebook runs in the run folder, and a run may be resumed from anywhere.
+    if key == "backbones" and value:
+        pairs = (entry.partition("=") for entry in value.split(","))
+        return ",".join(_absolute("weights", name) + sign + _absolute("weights", file) for name, sign, file in pairs)
     is_path = key in ("data", "data_dir", "weights") and value not in NAMED_SETS and Path(value).expanduser().exists()
     return str(Path(value).expanduser().absolute()) if is_path else value
 
 
-def _resumed_settings(name: str, study, out: RunFolder, given: dict) -> Settings:
+def _resumed_settings(name: str, study: ModuleType, out: RunFolder, given: dict) -> Options:
     config = out.config()
     if config.get("experiment") != name:
         raise InputError(

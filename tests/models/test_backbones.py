@@ -18,10 +18,11 @@ REAL = {
     "mobilenet_0.25": ("mobilenet_2_5_224_tf_no_top.h5", keras.applications.MobileNet, {"alpha": 0.25}),
     "mobilenet_v2_0.35": ("mobilenet_v2_0.35_224_no_top.weights.h5", keras.applications.MobileNetV2, {"alpha": 0.35}),
 }
-# By the first part of a name. EfficientNetV2's own function does nothing; its layers have a test for themselves.
+# By the first part of a name. EfficientNetV2's own function does nothing; its layers have a test for themselves. VGG's
+# is moved into its first convolution: test_preprocessing.
 PREPROCESSING = {
-    "vgg16": keras.applications.vgg16.preprocess_input,
-    "vgg19": keras.applications.vgg19.preprocess_input,
+    "vgg16": partial(preprocess_input, mode="torch"),
+    "vgg19": partial(preprocess_input, mode="torch"),
     "resnet50": keras.applications.resnet.preprocess_input,
     "densenet121": keras.applications.densenet.preprocess_input,
     "mobilenet": keras.applications.mobilenet.preprocess_input,
@@ -58,7 +59,7 @@ def test_every_entry_gives_logits_and_is_flat(model):
     keras.Model(model.input, middle.output)
 
 
-def test_preprocessing_is_the_published_one(model):
+def test_preprocessing_is_as_keras_has_it(model):
     published = PREPROCESSING[model.name.split("_")[0]](pixels().astype("float32"))
     ours = keras.Model(model.input, model.get_layer("rescale").output)(pixels())
     np.testing.assert_allclose(ours, published, atol=3e-5)
@@ -203,44 +204,3 @@ def test_own_model_that_cannot_be_used(tmp_path):
     (tmp_path / "text.keras").write_text("no model")
     with pytest.raises(InputError, match=r"expected a Keras model, received .*text\.keras"):
         backbones.build(str(tmp_path / "text.keras"), classes=2)
-
-
-def torchvision_models():
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    pytest.importorskip("keras_hub", reason="the extra kerashub is not installed")
-    # torchvision's operators are compiled for one PyTorch; the models need none of them.
-    library = torch.library.Library("torchvision", "DEF")
-    for operator in ("nms", "qnms"):
-        library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    pytest.importorskip("torchvision", reason="torchvision is not installed")
-    from torchvision import models
-
-    return torch, models, library
-
-
-def torch_name(layer):
-    if layer in ("logits", "conv1_conv", "conv1_bn"):
-        return {"logits": "fc", "conv1_conv": "conv1", "conv1_bn": "bn1"}[layer]
-    stack, block, number, kind = layer.split("_")
-    part = f"downsample.{int(kind == 'bn')}" if number == "0" else f"{kind}{number}"
-    return f"layer{int(stack[5:]) + 1}.{block[5:]}.{part}"
-
-
-def test_torch_resnet_is_torchvisions():
-    torch, models, _library = torchvision_models()
-    theirs, ours = models.resnet18(num_classes=5).eval(), backbones.build("torch_resnet18", classes=5, size=64)
-    rng = np.random.default_rng(0)
-    parts = dict(theirs.named_modules())
-    for layer in [layer for layer in ours.layers if layer.weights]:
-        arrays = [np.array(weight) + rng.uniform(0, 0.1, weight.shape) for weight in layer.weights]
-        layer.set_weights(arrays)
-        # Inputs and outputs are the last two axes in Keras, the first two, and the other way about, in PyTorch.
-        arrays[0] = np.moveaxis(arrays[0], (-1, -2), (0, 1)) if arrays[0].ndim > 1 else arrays[0]
-        names = ("weight", "bias", "running_mean", "running_var")
-        part = parts[torch_name(layer.name)]
-        for name, array in zip(names, arrays, strict=False):
-            getattr(part, name).data = torch.tensor(np.ascontiguousarray(array), dtype=torch.float32)
-    images = preprocess_input(pixels().astype("float32"), mode="torch")
-    with torch.no_grad():
-        expected = theirs(torch.tensor(images.transpose(0, 3, 1, 2))).numpy()
-    np.testing.assert_allclose(ours(pixels()), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())

@@ -105,7 +105,7 @@ def test_vgg_takes_fc1_and_fc2_where_the_file_has_them(tmp_path):
         pair = model.get_layer(layer).get_weights()[0], whole.get_layer(layer).get_weights()[0]
         assert np.array_equal(*pair) is is_loaded
     model = backbones.build("vgg16", 2, weights=str(tmp_path / "whole.weights.h5"), size=32)
-    for layer in ("block1_conv1", "block5_conv3", "fc1", "fc2"):
+    for layer in ("block1_conv2", "block5_conv3", "fc1", "fc2"):
         np.testing.assert_array_equal(model.get_layer(layer).kernel, whole.get_layer(layer).kernel)
 
 

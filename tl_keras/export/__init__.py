@@ -7,5 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=[
         "saved_model",
         "publish",
+        "torch_bridge",
+        "torch_layouts",
     ],
 )

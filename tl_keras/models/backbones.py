@@ -13,14 +13,10 @@ from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
-import lazy_loader
-
 from tl_keras.errors import InputError
-from tl_keras.models import heads
+from tl_keras.models import heads, preprocessing
 from tl_keras.models import weights as weight_files
-
-# A misspelt name is answered at once, without the seconds that TensorFlow takes to import.
-keras = lazy_loader.load("keras")
+from tl_keras.quiet import keras
 
 SMALLEST_SIDE = 32  # these networks halve the image five times
 TOKENS = (0, 0)  # stands for height and width where there are none
@@ -95,8 +91,10 @@ def build(name: str, classes: int, weights: str = "none", size: int | None = Non
             .keras file that would run code is refused). That model owns its preprocessing; "logits" takes the place
             of its last dense layer and of a softmax behind it; its other layers keep the weights of the file.
         weights: "none" (random), "imagenet" (the published ones, downloaded), or the path of a weight file of the
-            network without its classification layer. A VGG file with that layer gives fc1 and fc2 too; without it
-            they stay new, and a warning says so. An own model has its weights already: only "none" is allowed.
+            network without its classification layer, as `keras.applications` publishes it. A VGG file with that layer
+            gives fc1 and fc2 too; without it they stay new, and a warning says so; either way its first convolution is
+            rewritten for the preprocessing of torchvision. An own model has its weights already: only "none" is
+            allowed.
         size: height and width of the images; None is the entry's own.
 
     Raises:
@@ -154,27 +152,13 @@ def _images(size: int | None) -> keras.KerasTensor:
     return keras.Input((size or 224, size or 224, 3), name="images")
 
 
-def _scaled(images: keras.KerasTensor, mode: str) -> keras.KerasTensor:
-    """The three ways of `keras.applications.imagenet_utils.preprocess_input`, in float32 under any precision."""
-    if mode == "caffe":
-        images = keras.ops.flip(images, axis=-1)  # blue comes first
-        scale, offset = 1.0, [-103.939, -116.779, -123.68]
-    elif mode == "torch":
-        mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-        scale = [1 / (255 * d) for d in deviation]
-        offset = [-m / d for m, d in zip(mean, deviation, strict=True)]
-    else:
-        scale, offset = 1 / 127.5, -1.0
-    return keras.layers.Rescaling(scale, offset, dtype="float32", name="rescale")(images)
-
-
 def _application(factory: str, mode: str, entry: Backbone, size: int | None, weights: str, **options):
     images = _images(size)
     with weight_files.published(entry.name, weights, entry.source) as given:
         body = getattr(keras.applications, factory)(
             include_top=False,
             weights=given,
-            input_tensor=_scaled(images, mode),
+            input_tensor=preprocessing.scaled(images, mode),
             input_shape=tuple(images.shape[1:]),
             **options,
         )
@@ -183,15 +167,27 @@ def _application(factory: str, mode: str, entry: Backbone, size: int | None, wei
     return images, keras.layers.GlobalAveragePooling2D(name="pooled")(body.output)
 
 
+def _densenet(factory: str, entry: Backbone, size: int | None, weights: str):
+    # 1e-5 is torchvision's; the rest of the epsilon that the weights were made for goes into the variance.
+    images, features = _application(factory, "torch", entry, size, weights)
+    for layer in keras.Model(images, features).layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_variance.assign(layer.moving_variance + (layer.epsilon - 1e-5))
+            layer.epsilon = 1e-5
+    return images, features
+
+
 def _vgg(factory: str, entry: Backbone, size: int | None, weights: str):
     images = _images(size)
     with weight_files.published(entry.name, weights, entry.source) as given:
         whole = getattr(keras.applications, factory)(
-            weights=given, input_tensor=_scaled(images, "caffe"), input_shape=tuple(images.shape[1:])
+            weights=given, input_tensor=preprocessing.scaled(images, "torch"), input_shape=tuple(images.shape[1:])
         )
     body = keras.Model(images, whole.get_layer("block5_pool").output)
     if weights not in ("none", "imagenet") and weight_files.load(entry.name, weights, whole, body) is body:
         warnings.warn(f"{weights} holds no fc1 and fc2: these two layers of {entry.name} start at random", stacklevel=3)
+    if weights != "none":
+        preprocessing.caffe_to_torch(whole.get_layer("block1_conv1"))
     x = keras.layers.Dropout(0.5, name="fc1_dropout")(whole.get_layer("fc1").output)
     published = whole.get_layer("fc2")
     fc2 = keras.layers.Dense.from_config(published.get_config())  # anew: nothing stands before the published one
@@ -223,7 +219,7 @@ def _torch_resnet(block: str, blocks: tuple[int, ...], entry: Backbone, size: in
         lambda models: models.ResNetBackbone([64], [7], [64, 128, 256, 512], list(blocks), [1, 2, 2, 2], block),
     )
     images = _images(size)
-    features = heads.flat(network, _scaled(images, "torch"))
+    features = heads.flat(network, preprocessing.scaled(images, "torch"))
     return images, keras.layers.GlobalAveragePooling2D(name="pooled")(features)
 
 
@@ -237,7 +233,7 @@ def _vit(entry: Backbone, size: int | None, weights: str):
     network = _keras_hub(
         entry, weights, lambda models: models.ViTBackbone(tuple(images.shape[1:]), 16, 12, 12, 768, 3072)
     )
-    return images, heads.flat_vit(network, _scaled(images, "tf"))
+    return images, heads.flat_vit(network, preprocessing.scaled(images, "tf"))
 
 
 def _own(entry: Backbone, size: int | None, weights: str):
@@ -272,7 +268,7 @@ _ENTRIES = [
     Backbone("vgg16", partial(_vgg, "VGG16"), "keras.applications", 0.713),
     Backbone("vgg19", partial(_vgg, "VGG19"), "keras.applications", 0.713),
     Backbone("resnet50", partial(_application, "ResNet50", "caffe"), "keras.applications", 0.749),
-    Backbone("densenet121", partial(_application, "DenseNet121", "torch"), "keras.applications", 0.750),
+    Backbone("densenet121", partial(_densenet, "DenseNet121"), "keras.applications", 0.750),
     *(
         _mobilenet(f"{version}_{width}", version, width)
         for version, (_, figures) in _MOBILENETS.items()

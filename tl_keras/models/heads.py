@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import lazy_loader
-
 from tl_keras.errors import InputError
-
-keras = lazy_loader.load("keras")
+from tl_keras.quiet import keras
 
 # Names that build() gives; a layer of the same name in a person's model is renamed.
 OURS = ("images", "logits", "probabilities")
@@ -34,6 +31,15 @@ def with_softmax(model: keras.Model) -> keras.Model:
     """
     softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
     return keras.Model(model.input, softmax(model.output), name=model.name)
+
+
+def renewed(model: keras.Model) -> keras.Model:
+    """The same layers with new random weights, drawn from Keras' global seed.
+
+    >>> renewed(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])).count_params()
+    10
+    """
+    return keras.models.clone_model(model)
 
 
 def cut(network: keras.Model, size: int | None = None) -> tuple[keras.KerasTensor, keras.KerasTensor]:
