@@ -38,10 +38,12 @@ def refused(capfd, *arguments):
 
 
 @pytest.mark.parametrize("arguments", [[], ["list"], ["--help"]])
-def test_list_names_every_study_with_its_summary(capfd, arguments):
+def test_list_names_every_study_and_every_command_with_its_summary(capfd, arguments):
     assert run.main(arguments) == 0
     out, err = capfd.readouterr()
-    assert "cifar_ab" in out and "CIFAR-10 split A/B: what is re-using a trained network worth?" in out
+    experiments, commands = out.split("Commands:")
+    assert "cifar_ab" in experiments and "CIFAR-10 split A/B: what is re-using a trained network worth?" in experiments
+    assert "advise" in commands and "advise" not in experiments and "cifar_ab" not in commands
     assert err == ""
 
 
@@ -58,7 +60,7 @@ def test_help_names_every_option(capfd):
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (["cifar"], "command: expected list or one of cifar_ab, received 'cifar'"),
+        (["cifar"], "command: expected list or one of ants_bees, cifar_ab,"),
         (["cifar_ab", "--epochs", "0"], "--epochs: expected a whole number of at least 1, received 0"),
         (["cifar_ab", "--epochs", "three"], "--epochs: expected a whole number, received 'three'"),
         (["cifar_ab", "--limit", "0"], "--limit: expected a whole number of at least 1, received 0"),
@@ -68,6 +70,15 @@ def test_help_names_every_option(capfd):
         (["cifar_ab", "--backbone", "vgg16"], "--backbone: expected cnn, received vgg16"),
         (["cifar_ab", "--epoch", "3"], "--epoch"),
         (["cifar_ab", "surplus"], "surplus"),
+        (
+            ["advise"],
+            "DATA: expected data set: a name (cifar10, mnist, digits, tfds:NAME) or a path, received nothing",
+        ),
+        (["advise", "digits", "surplus"], "surplus"),
+        (["advise", "digits", "--epochs", "3"], "--epochs"),
+        (["advise", "digits", "--limit", "1"], "--limit: expected a whole number of at least 4, received 1"),
+        (["advise", "--backbones", "vgg61", "digits"], "received 'vgg61'"),
+        (["advise", "digits", "--backbones", "vgg16=gone.h5"], "--backbones vgg16: expected a weight file or none"),
     ],
 )
 def test_usage_errors(capfd, nothing_to_be_had, arguments, said):
@@ -91,7 +102,7 @@ sys.exit(code)
     "arguments, code",
     [("list", 0), ("--help", 0), ("cifar_ab --help", 0), ("nosuch", 2), ("cifar_ab --epochs 0", 2),
      ("cifar_ab --nosuch", 2), ("cifar_ab --registration 7", 2), ("cifar_ab --resume", 2),
-     ("cifar_ab --out /proc/x", 2)],
+     ("cifar_ab --out /proc/x", 2), ("advise --help", 0), ("advise", 2), ("advise digits --backbones vgg61", 2)],
 )  # fmt: skip
 def test_answers_that_need_no_tensorflow_do_not_import_it(arguments, code):
     done = subprocess.run([sys.executable, "-c", ANSWER, *arguments.split()], capture_output=True, text=True)

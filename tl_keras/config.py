@@ -53,7 +53,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Options):
     """What every study can be asked; a study adds its own fields and defaults.
 
     >>> Settings(epochs=3) == Settings.from_dict(Settings(epochs=3).to_dict())
@@ -113,7 +113,7 @@ def _check(item: dataclasses.Field, value: Any) -> None:
     name, choices = flag(item.name), item.metadata.get("choices")
     minimum, maximum = item.metadata.get("minimum"), item.metadata.get("maximum", float("inf"))
     if value is None and item.metadata.get("positional"):
-        raise InputError(f"{item.name.upper()}: expected {item.metadata['help']}, received nothing; give it first")
+        raise InputError(f"{item.name.upper()}: expected {item.metadata['help']}, received nothing; name it")
     if value is None:
         return
     if minimum is not None and (not isinstance(value, int) or isinstance(value, bool) or value < minimum):

@@ -12,6 +12,7 @@ import dataclasses
 import errno
 import importlib
 import os
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -159,10 +160,11 @@ def _run(name: str, study: ModuleType, given: dict) -> int:
 
 def _absolute(key: str, value):
     # The notebook runs in the run folder, and a run may be resumed from anywhere.
-    if key == "backbones" and value:
-        pairs = (entry.partition("=") for entry in value.split(","))
-        return ",".join(_absolute("weights", name) + sign + _absolute("weights", file) for name, sign, file in pairs)
-    is_path = key in ("data", "data_dir", "weights") and value not in NAMED_SETS and Path(value).expanduser().exists()
+    if key in ("backbones", "backbone", "weights") and value:
+        return re.sub(
+            r"[^,=]+", lambda part: str(Path(part[0]).absolute()) if Path(part[0]).is_file() else part[0], value
+        )
+    is_path = key in ("data", "data_dir") and value not in NAMED_SETS and Path(value).expanduser().exists()
     return str(Path(value).expanduser().absolute()) if is_path else value
 
 

@@ -119,6 +119,30 @@ def load(
         return _digits(size)
 
 
+def files(name: str | Path, data_dir: str | Path | None = None) -> Layout:
+    """The image files of a data set that lies on the disk, undecoded: of a folder, a .zip or a table.
+
+    Args:
+        name: as for `load`.
+        data_dir: the data directory.
+
+    Raises:
+        InputError: no such set, or one that does not consist of image files.
+
+    >>> files("tiny-imagenet-5").train[0]  # doctest: +SKIP
+    ('train/n09193705/images/n09193705_0.JPEG', 'n09193705')
+    """
+    places = _places(data_dir)
+    found = _find(os.fspath(name), places)
+    layout = _layout(found) if found else None
+    if not layout:
+        raise InputError(
+            f"data: expected a folder, .zip, .csv or .tsv of image files, or such a set in "
+            f"{' or '.join(map(str, places))}, received {os.fspath(name)!r}; check the path"
+        )
+    return layout
+
+
 def _places(data_dir) -> list[Path]:
     if data_dir and not os.path.isdir(os.path.expanduser(data_dir)):
         raise InputError(f"data directory: expected a folder, received {str(data_dir)!r}; create it or name another")
@@ -135,15 +159,21 @@ def _find(name: str, places: list[Path]) -> Path | None:
 
 
 def _from_path(path: Path, size) -> ImageData:
-    if path.is_dir():
-        return _from_layout(path.resolve().name, read_folder(path), size)
-    if path.suffix == ".zip":
-        return _from_layout(path.stem, read_folder(unpack(path)), size)
+    layout = _layout(path)
+    if layout:
+        return _from_layout(path.resolve().name if path.is_dir() else path.stem, layout, size)
     if path.suffix == ".npz":
         return _from_npz(path, size)
-    if path.suffix in (".csv", ".tsv"):
-        return _from_layout(path.stem, read_manifest(path), size)
     raise InputError(f"data: expected a folder, .zip, .npz, .csv or .tsv, received {str(path)!r}; convert it")
+
+
+def _layout(path: Path) -> Layout | None:
+    """The files of a set, or None where it is no set of files."""
+    if path.is_dir():
+        return read_folder(path)
+    if path.suffix == ".zip":
+        return read_folder(unpack(path))
+    return read_manifest(path) if path.suffix in (".csv", ".tsv") else None
 
 
 def _downloaded(name: str, places: list[Path], size) -> ImageData:
