@@ -13,7 +13,7 @@ EXTRAS = {
     "kerashub": ["keras-hub"],
     "ray": ["ray"],
     "onnx": ["onnx", "onnxruntime", "tf2onnx"],
-    "test": ["pytest>=9.2", "hypothesis>=6.170", "psutil>=7.2", "pypdf>=7.1", "ruff>=0.17"],
+    "test": ["pytest>=9.2", "pytest-xdist>=3.8", "hypothesis>=6.170", "psutil>=7.2", "pypdf>=7.1", "ruff>=0.17"],
 }
 
 setup(

@@ -3,6 +3,23 @@
     python -m tl_keras.run mnist_sizes --backbone mobilenet_0.25,mobilenet_v2_0.35 --weights FILE,FILE
 
 MNIST scaled to 224x224, a new last layer on frozen features, 10 to 90 training images per class.
+
+Expected, printed with --test-limit 2000 and the ImageNet weights of keras.applications (5 draws, 50 epochs;
+honest: the epoch is picked on 400 validation images):
+
+    network            images a class  lowest test error      95% interval  honest test error      95% interval
+    mobilenet_0.25                 10             14.81%  12.91% to 16.71%             15.52%  14.09% to 16.95%
+    mobilenet_0.25                 30              8.65%    8.25% to 9.05%              8.98%    8.37% to 9.59%
+    mobilenet_0.25                 50              6.99%    6.51% to 7.47%              7.53%    6.62% to 8.44%
+    mobilenet_0.25                 70              6.45%    6.02% to 6.88%              7.02%    6.27% to 7.77%
+    mobilenet_0.25                 90              5.79%    5.61% to 5.97%              6.48%    5.82% to 7.14%
+    mobilenet_v2_0.35              10             17.22%  15.90% to 18.54%             17.74%  16.64% to 18.84%
+    mobilenet_v2_0.35              30              9.94%   9.02% to 10.86%             10.41%   9.36% to 11.46%
+    mobilenet_v2_0.35              50              8.12%    7.18% to 9.06%              8.39%    7.56% to 9.22%
+    mobilenet_v2_0.35              70              7.20%    6.71% to 7.69%              7.73%    7.07% to 8.39%
+    mobilenet_v2_0.35              90              6.68%    6.19% to 7.17%              7.39%    7.19% to 7.59%
+
+Hardware: 2 cores of an Intel Xeon (AVX-512), 24 GiB, TensorFlow 2.21, Keras 3.15.1; 12 minutes, other work beside.
 """
 
 from dataclasses import dataclass, replace

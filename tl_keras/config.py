@@ -83,7 +83,9 @@ class TransferSettings(Settings):
     lr: str | None = option(None, "peak learning rate, or find: a range test on training images chooses it")
     stages: int = option(1, "how many stages of the backbone last_stages and gradual unfreeze", minimum=1)
     train_batch_norm: bool = option(False, "train BatchNorm layers too where their stage trains")
-    views: int | None = option(None, "augmented versions of each image (default: a new one every epoch)", minimum=1)
+    views: int | None = option(
+        None, "augmented versions of each image; 0: the images as they are (default: a new one every epoch)", minimum=0
+    )
     activations: str = option("float32", "precision of stored activations", choices=("float32", "float16"))
     disk_limit: int = option(50, "most gigabytes of stored activations", minimum=1)
 

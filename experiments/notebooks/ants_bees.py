@@ -17,7 +17,7 @@ train_batch_norm = False
 epochs = 25
 batch_size = 4
 lr = None  # None: the tutorial's 0.001; find: a range test
-views = None
+views = None  # versions of each image; 0: the images as they are; None: a new version every epoch
 activations = "float32"
 limit = None
 seed = 0
@@ -60,7 +60,8 @@ out = RunFolder(Path())
 images = sources.load(data or "hymenoptera", data_dir, size=(256, 256), fallback=data is None)
 train, test = (splits.limit(split, limit, seed) for split in (images.train, images.test))
 seen_train, seen_test = (replace(split, images=lazy.CenterCrop(split.images, (224, 224))) for split in (train, test))
-augment = RandomResizedCrop((224, 224), flip=images.name not in ("digits", "mnist"))
+augment = None if views == 0 else RandomResizedCrop((224, 224), flip=images.name not in ("digits", "mnist"))
+train = train if augment else seen_train
 print(f"{images.name}: {len(train):,} training and {len(test):,} test images of", *train.class_names)
 print(f"{len(images.quarantine)} images were left out", *images.quarantine, sep="\n")
 
@@ -84,7 +85,7 @@ def train_one(strategy, seed, name):
         schedule="steps",
         weight_decay=0.0,
         label_smoothing=0.0,
-        views=views,
+        views=views or None,
         seed=seed,
     )
     if lr == "find":

@@ -24,6 +24,7 @@ from tl_keras.errors import InputError
 DIGITS = tuple("0123456789")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 KERAS_SETS = {"cifar10": CIFAR10, "mnist": DIGITS}
+LOCAL_SETS = ("hymenoptera", "tiny-imagenet-5")  # a course hands them out; they lie in the data directory or nowhere
 TEST_FRACTION, SPLIT_SEED = 0.2, 0
 
 
@@ -122,10 +123,6 @@ def load(
 def files(name: str | Path, data_dir: str | Path | None = None) -> Layout:
     """The image files of a data set that lies on the disk, undecoded: of a folder, a .zip or a table.
 
-    Args:
-        name: as for `load`.
-        data_dir: the data directory.
-
     Raises:
         InputError: no such set, or one that does not consist of image files.
 
@@ -180,7 +177,7 @@ def _downloaded(name: str, places: list[Path], size) -> ImageData:
     if name in KERAS_SETS:
         return _from_arrays(name, downloads.keras_arrays(name, places), KERAS_SETS[name], size)
     if not name.startswith("tfds:"):
-        raise InputError(
+        raise (downloads.Unavailable if name in LOCAL_SETS else InputError)(
             f"data: expected {', '.join(KERAS_SETS)}, digits, tfds:NAME, a path, or a set in "
             f"{' or '.join(map(str, places))}, received {name!r}; check the spelling"
         )

@@ -1,4 +1,4 @@
-"""Models out: SavedModels, and with them all that a study leaves behind."""
+"""Models out: SavedModels, torchvision state dicts and submissions, and all that a study leaves behind."""
 
 import lazy_loader
 
@@ -9,5 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "publish",
         "torch_bridge",
         "torch_layouts",
+        "submission",
+        "grading",
     ],
 )

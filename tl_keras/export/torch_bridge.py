@@ -11,6 +11,7 @@ whoever trains on in PyTorch gets 0.1 there, that is, 0.9 as Keras counts.
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -100,9 +101,9 @@ def save_state_dict(model: keras.Model, path: str | Path) -> None:
     path, mapping = Path(path), to_state_dict(model)
     if path.suffix == ".safetensors":
         with atomic(path) as temporary:
-            _package("safetensors.numpy").save_file(mapping, temporary)
+            package("safetensors.numpy").save_file(mapping, temporary)
         return
-    torch = _package("torch")
+    torch = package("torch")
     with atomic(path) as temporary:
         torch.save({key: torch.from_numpy(array) for key, array in mapping.items()}, temporary)
 
@@ -126,6 +127,24 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: expected a state_dict, received {type(content).__name__}; save network.state_dict()")
     return {str(key): _array(str(key), value) for key, value in content.items()}
+
+
+def package(name: str) -> ModuleType:
+    """A package of the extra `torch`, imported when it is needed.
+
+    Raises:
+        InputError: it is absent; the message says what to install.
+
+    >>> package("torch").Tensor.__name__
+    'Tensor'
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(
+            f"state_dict: expected the package {name.split('.')[0]}, received {first_line(error)}; "
+            "pip install 'tl-keras[torch]'"
+        ) from error
 
 
 def _axes(part: Part) -> tuple[int, ...]:
@@ -208,20 +227,8 @@ def _float32(key: str, array: np.ndarray) -> np.ndarray:
     return converted
 
 
-def _package(name: str) -> ModuleType:
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(
-            f"state_dict: expected the package {name.split('.')[0]}, received {first_line(error)}; "
-            "pip install 'tl-keras[torch]'"
-        ) from error
-
-
 def _safetensors(path: Path) -> object:
-    reader = _package("safetensors.numpy")
+    reader = package("safetensors.numpy")
     try:
         return reader.load_file(path)
     except Exception as error:
@@ -229,7 +236,7 @@ def _safetensors(path: Path) -> object:
 
 
 def _pickle(path: Path) -> object:
-    torch = _package("torch")
+    torch = package("torch")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
