@@ -1,7 +1,7 @@
 """Package metadata.
 
 The lower bounds of what is always installed, and of `test`, are the versions that the test suite was run with; the
-other extras name what later studies need, and no test runs them yet.
+tests of `torch` and `kerashub` run where these are installed; the other extras name what later studies need.
 """
 
 from pathlib import Path
