@@ -11,7 +11,7 @@ Expected, printed by that command (CIFAR-10, 20 epochs, part B = deer and truck,
     B, last layer           3         0.9707  0.9699 to 0.9714          0.9636     16.9
 
 The two best are not to be told apart on these test images (p = 0.55). Hardware: 2 cores of an Intel Xeon (AVX-512),
-24 GiB, float32, TensorFlow 2.21, Keras 3.15.1; 57 minutes in all, resumed once, with other heavy work on the same cores
+24 GiB, float32, TensorFlow 2.21, Keras 3.15.1; about an hour in all, resumed once, with other heavy work on its cores
 (undisturbed epochs took less than half the time of most).
 """
 
