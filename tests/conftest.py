@@ -8,6 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pytest
 
+from tests.isolation import isolate
 from tl_keras.data.splits import Split
 
 
@@ -30,3 +31,13 @@ def seeded():
     if keras:
         keras.utils.set_random_seed(0)
         keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def isolated_place(tmp_path, monkeypatch):
+    """A working directory of one's own where no data set, no Keras cache and no network are to be had."""
+    place = tmp_path / "here"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    isolate(monkeypatch, tmp_path / "nothing")
+    return place

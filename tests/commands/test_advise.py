@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from tests.conftest import made_up_split
-from tests.isolation import isolate
 from tl_keras import run
 from tl_keras.commands import _scores, advise
 from tl_keras.commands._scores import Candidate, Scored, parse, ranked
@@ -23,13 +22,8 @@ RANDOM = "mobilenet_0.25=none"
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A working directory of one's own where no data set and no published weights are to be had."""
-    place = tmp_path / "here"
-    place.mkdir()
-    monkeypatch.chdir(place)
-    isolate(monkeypatch, tmp_path / "nothing")
-    return place
+def here(isolated_place):
+    return isolated_place
 
 
 def folder_of_images(root: Path, count=12) -> Path:

@@ -4,20 +4,14 @@ import sys
 
 import pytest
 
-from tests.isolation import isolate
 from tests.test_run import refused
 from tl_keras import commands, run
 from tl_keras.run_folder import RunFolder
 
 
 @pytest.fixture(autouse=True)
-def nothing_to_be_had(tmp_path, monkeypatch):
-    """No data directory, no Keras cache, no network, and a working directory of one's own."""
-    place = tmp_path / "here"
-    place.mkdir()
-    monkeypatch.chdir(place)
-    isolate(monkeypatch, tmp_path / "nothing")
-    return place
+def nothing_to_be_had(isolated_place):
+    return isolated_place
 
 
 ANSWERING = '''"""Says a word."""

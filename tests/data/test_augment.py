@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from torchvision_transforms import transforms
 
+from tests.torchvision_reference import torchvision_part
 from tl_keras.data import pipeline
 from tl_keras.data.augment import FlipShift, RandAugment, RandomResizedCrop
 from tl_keras.errors import InputError
@@ -115,7 +115,7 @@ def test_training_shows_what_is_stored_per_view(augment):
 
 @pytest.mark.parametrize("height, width, size", [(256, 256, 224), (300, 200, 224), (64, 64, 96), (1024, 768, 64)])
 def test_crops_are_those_of_torchvision(height, width, size):
-    functional = transforms().functional
+    functional = torchvision_part("transforms").functional
     images, augment = smooth_images(8, height, width), RandomResizedCrop((size, size))
     numbers = augment.draw(8, seed=1, view=0)
     made = augment(tf.constant(images), numbers).numpy()
@@ -128,7 +128,7 @@ def test_crops_are_those_of_torchvision(height, width, size):
 
 @pytest.mark.parametrize("height, width", [(256, 256), (200, 320)])
 def test_boxes_are_spread_as_those_of_torchvision(height, width):
-    kind, count = transforms().RandomResizedCrop, 3000
+    kind, count = torchvision_part("transforms").RandomResizedCrop, 3000
     picture = Image.new("RGB", (width, height))
     theirs = np.array([kind.get_params(picture, (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(count)])
     augment = RandomResizedCrop()

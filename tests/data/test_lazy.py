@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from torchvision_transforms import transforms
 
+from tests.torchvision_reference import torchvision_part
 from tl_keras.data import pipeline
 from tl_keras.data.decode import decode, resize
 from tl_keras.data.lazy import CenterCrop, LazyImages, Resized
@@ -120,7 +120,7 @@ def test_photographs_are_those_that_torchvision_evaluates_on():
     root = Path(REAL or "", "hymenoptera")
     if not REAL or not root.is_dir():
         pytest.skip("$TL_KERAS_DATA has no hymenoptera")
-    compose = transforms()
+    compose = torchvision_part("transforms")
     theirs = compose.Compose([compose.Resize(256), compose.CenterCrop(224)])
     photographs = load(root, size=(256, 256)).test
     differences, aligned = [], []

@@ -4,19 +4,15 @@ import keras
 import numpy as np
 import pytest
 
+from tests.torchvision_reference import torchvision_part
+
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-KEPT = []  # operators live as long as the library that declares them
 
 
 def torchvision():
     """PyTorch and `torchvision.models`."""
-    torch = pytest.importorskip("torch", reason="torch, the reference, is not installed")
-    # torchvision's Python part refuses to be imported where its C++ part, which declares these, does not fit to torch.
-    if not hasattr(torch.ops.torchvision, "nms"):
-        KEPT.append(torch.library.Library("torchvision", "FRAGMENT"))
-        for name in ("nms", "qnms"):
-            KEPT[0].define(name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return torch, pytest.importorskip("torchvision.models", reason="torchvision, the reference, is not installed")
+    models = torchvision_part("models")
+    return pytest.importorskip("torch"), models
 
 
 def images(count=4, side=224):
