@@ -26,6 +26,10 @@ DEFAULT_DATA = "hymenoptera"
 # The short side is scaled to 256 and the centre of 224 is measured, as ImageNet networks are.
 LOADED, SEEN = (256, 256), (224, 224)
 RATE = 1e-3
+# For a new last layer that trains alone: without any it fits 245 images perfectly, and what it is then depends on how
+# it began. Chosen among 0 to 50 in six times five folds of the training images, where it took the accuracy from 0.913
+# to 0.923 (MobileNetV2-0.35) and from 0.839 to 0.865 (MobileNet-0.25).
+HEAD_WEIGHT_DECAY = 20.0
 
 NOTEBOOK_PARAMETERS = (
     "data", "data_dir", "backbone", "weights", "strategies", "stages", "train_batch_norm", "epochs", "batch_size",
@@ -37,10 +41,11 @@ last layer is new. Each strategy says which layers train: {strategies}. What doe
 included, was proved to stay as it was, byte for byte.
 
 The protocol is the tutorial's: {epochs} epochs of SGD with momentum 0.9 in batches of {batch_size}, rate {rates}, a \
-tenth of it every 7 epochs. Training images are {augmentation}; test images are scaled to a short side of 256, of \
-which the centre, 224 by 224, counts. The test images were measured after every \
-epoch, as the figures show, but nothing was chosen by them: the weights after the last epoch count. (The tutorial \
-keeps the best epoch by test accuracy, which is an optimistic choice.)"""
+tenth of it every 7 epochs. One thing is added: a last layer that trains alone has a weight decay of {decay:.0f}, \
+chosen in cross-validation of training images, since without it the layer fits them perfectly. Training images are \
+{augmentation}; test images are scaled to a short side of 256, of which the centre, 224 by 224, counts. The test \
+images were measured after every epoch, as the figures show, but nothing was chosen by them: the weights after the \
+last epoch count. (The tutorial keeps the best epoch by test accuracy, which is an optimistic choice.)"""
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,8 @@ def train(settings: Settings, out, photographs: Photographs, strategy, seed: int
     model = models.heads.with_softmax(models.backbones.build(settings.backbone, classes, weights))
     recipe = training.schedules.Recipe(
         settings.epochs, settings.batch_size, settings.learning_rate(RATE), optimizer="sgd", schedule="steps",
-        weight_decay=0.0, label_smoothing=0.0, views=settings.views or None, seed=seed,
+        weight_decay=HEAD_WEIGHT_DECAY if strategy.name == "last_layer" else 0.0, label_smoothing=0.0,
+        views=settings.views or None, seed=seed,
     )  # fmt: skip
     name = strategy.name if seed == settings.seed else f"{strategy.name}_seed{seed}"
     if settings.lr == "find":
@@ -144,7 +150,7 @@ def compose(settings: Settings, out, photographs: Photographs, networks, rates) 
     method = METHOD.format(
         backbone=settings.backbone, weights=Path(settings.weights).name, classes=len(test.class_names),
         train=len(photographs.train), test=len(test), strategies=", ".join(network.title for network in networks),
-        epochs=settings.epochs, batch_size=settings.batch_size,
+        epochs=settings.epochs, batch_size=settings.batch_size, decay=HEAD_WEIGHT_DECAY,
         augmentation="random crops of the central square, mirrored at random" if photographs.augment else "as they are",
         rates=", ".join(f"{rate:.1e} ({title})" for title, rate in rates.items()),
     )  # fmt: skip
