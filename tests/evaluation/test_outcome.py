@@ -137,14 +137,10 @@ def test_the_effect_of_transfer_in_words():
     assert sentence.startswith("Reuse: start +20.00 points after the first epoch (0.700 against 0.500), ")
     assert "slope +2.00 points per epoch over the first 5 epochs (against +6.00), final level +5.00 points" in sentence
     assert "it reached the final accuracy of Scratch in epoch 3" in sentence
-    assert "2.5 s against 20.0 s of training, 5% of the parameters trained" in sentence
+    assert "2.5 s against 20.0 s of training, 50 parameters trained against 1,000." in sentence
     worse = reuse_sentence((0.4, 0.5, 0.6, 0.6, 0.6, 0.6), base, trained=50)
     assert "start -10.00 points" in worse and "final level -20.00 points" in worse
     assert "it never reached the final accuracy of Scratch" in worse
-
-
-def test_a_network_that_trains_whole_trains_100_percent():
-    assert " 100% of the parameters trained" in reuse_sentence((0.7, 0.8), (0.5, 0.6), trained=1000)
 
 
 def test_two_epochs_are_not_called_five():

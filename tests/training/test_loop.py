@@ -87,6 +87,17 @@ def test_weight_decay_shrinks_kernels_and_leaves_biases_out():
     np.testing.assert_array_equal(model.weights[1], before[1])
 
 
+def test_large_gradients_are_scaled_down_together():
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(1, use_bias=False), layers.Dense(1, use_bias=False)])
+    before = [weight.numpy() for weight in model.weights]
+    recipe = Recipe(1, 1, 0.1, "sgd", "constant", weight_decay=0.0, momentum=0.0, clip_norm=2.0)
+    gradients = [keras.ops.ones((3, 1)), keras.ops.ones((1, 1))]  # of norm 2: they may pass
+    optimizer = loop.compile_for(model, recipe, steps=1)
+    optimizer.apply([10 * gradient for gradient in gradients], model.trainable_variables)
+    for weight, old, gradient in zip(model.weights, before, gradients, strict=True):
+        np.testing.assert_allclose(weight, old - 0.1 * gradient, rtol=1e-5)
+
+
 # -------------------------------------------------------------------------------------------------- loop
 
 

@@ -32,7 +32,7 @@ def transfer_effects(networks: list[Network], baseline: Network) -> list[str]:
 
 def _effect_sentence(network: Network, seen: Effect, baseline: Network, base: Effect) -> str:
     start, final = 100 * (seen.start - base.start), 100 * (seen.final - base.final)
-    trained = network.first.training.trainable_parameters / baseline.first.training.trainable_parameters
+    trained, of_baseline = (each.first.training.trainable_parameters for each in (network, baseline))
     reached = (
         f"it reached the final accuracy of {baseline.title} in epoch {seen.reaches_baseline}"
         if seen.reaches_baseline
@@ -43,7 +43,7 @@ def _effect_sentence(network: Network, seen: Effect, baseline: Network, base: Ef
         f"{network.title}: start {start:+.2f} points after the first epoch ({seen.start:.3f} against "
         f"{base.start:.3f}), slope {100 * seen.slope:+.2f} points per epoch over the first {epochs} epochs "
         f"(against {100 * base.slope:+.2f}), final level {final:+.2f} points; {reached}. Cost: {seen.seconds:.1f} s "
-        f"against {base.seconds:.1f} s of training, {100 * trained:.3g}% of the parameters trained."
+        f"against {base.seconds:.1f} s of training, {trained:,} parameters trained against {of_baseline:,}."
     )
 
 

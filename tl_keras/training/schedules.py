@@ -14,11 +14,13 @@ class Recipe:
 
     Args:
         learning_rate: the peak.
-        optimizer: `adamw`, or `sgd` with momentum 0.9.
+        optimizer: `adamw`, or `sgd` with `momentum`.
         schedule: `one_cycle`: the rate rises to its peak over `warmup` of all steps and falls to zero along a cosine
             (Smith and Topin, "Super-Convergence", 2018); `steps`: it falls to a tenth every `step_epochs` epochs;
             `constant`.
         weight_decay: decoupled (Loshchilov and Hutter, 2019); biases are left out.
+        clip_norm: the most that the norm of all gradients together may be (Pascanu et al., "On the difficulty of training
+            recurrent neural networks", 2013); None leaves them as they are.
         label_smoothing: share of each label spread over all classes (Szegedy et al., 2016).
         views: how many augmented versions of each image exist; None draws a new one every epoch.
 
@@ -35,6 +37,8 @@ class Recipe:
     step_epochs: int = 7
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
+    momentum: float = 0.9
+    clip_norm: float | None = None
     views: int | None = None
     seed: int = 0
 
@@ -50,10 +54,10 @@ class Recipe:
         schedule = self._schedule(steps, epochs or self.epochs, self.learning_rate * rate)
         kind, arguments = {
             "adamw": (keras.optimizers.AdamW, {}),
-            "sgd": (keras.optimizers.SGD, {"momentum": 0.9}),
+            "sgd": (keras.optimizers.SGD, {"momentum": self.momentum}),
         }[self.optimizer]
         kind = _with_factors(kind, factors) if factors else kind
-        optimizer = kind(schedule, weight_decay=self.weight_decay, **arguments)
+        optimizer = kind(schedule, weight_decay=self.weight_decay, global_clipnorm=self.clip_norm, **arguments)
         optimizer.exclude_from_weight_decay(var_names=["bias"])
         return optimizer
 
