@@ -11,5 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "lazy",
         "pipeline",
         "augment",
+        "chunks",
+        "deform",
     ],
 )

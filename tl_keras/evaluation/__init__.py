@@ -10,5 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "compare",
         "transfer_effect",
         "epoch_choice",
+        "deformation",
+        "elastic_field",
     ],
 )

@@ -12,6 +12,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "sections",
         "conclusion",
         "sizes",
+        "deformation_figures",
+        "deformations",
+        "elastic_figures",
+        "elastic",
         "notebook",
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 
 import keras
 from tqdm import tqdm
@@ -26,14 +27,23 @@ class Record(keras.callbacks.Callback):
 
     Args:
         end: the epoch that training ends with here, always checkpointed; `epochs` is the last one of all phases.
+        measures: further columns of the history, and what measures each at the end of an epoch.
     """
 
     def __init__(
-        self, name: str, end: int, epochs: int, steps: int, progress: Progress, checkpoint: Checkpoint, out: RunFolder
+        self,
+        name: str,
+        end: int,
+        epochs: int,
+        steps: int,
+        progress: Progress,
+        checkpoint: Checkpoint,
+        out: RunFolder,
+        measures: Mapping[str, Callable[[], float]],
     ):
         super().__init__()
         self.name, self.end, self.epochs, self.steps = name, end, epochs, steps
-        self.progress, self.checkpoint, self.out = progress, checkpoint, out
+        self.progress, self.checkpoint, self.out, self.measures = progress, checkpoint, out, measures
         self.saved, self.told = time.perf_counter(), 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -47,10 +57,11 @@ class Record(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.bar.close()
+        measured = {column: measure() for column, measure in self.measures.items()}
         seconds = time.perf_counter() - self.started
         numbers = {key: float(logs[key]) for key in COLUMNS[1:-1]}
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        self.progress.rows.append({"epoch": epoch + 1, **numbers, "learning_rate": rate})
+        self.progress.rows.append({"epoch": epoch + 1, **numbers, "learning_rate": rate, **measured})
         self.progress.seconds += seconds
         if epoch + 1 == self.end or time.perf_counter() - self.saved >= CHECKPOINT_SECONDS:
             self.checkpoint.save(self.progress)
@@ -71,6 +82,5 @@ class Record(keras.callbacks.Callback):
 
 
 def write_history(out: RunFolder, name: str, progress: Progress) -> None:
-    """Write `history/NAME.csv` from the recorded epochs."""
-    rows = [[row[column] for column in COLUMNS] for row in progress.rows]
-    out.write_rows(out.history(name), COLUMNS, rows)
+    """Write `history/NAME.csv` from the recorded epochs: `COLUMNS`, then what else was measured."""
+    out.write_rows(out.history(name), progress.rows[0], [row.values() for row in progress.rows])

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import keras
+import numpy as np
 
 from tl_keras.data import pipeline
 from tl_keras.data.augment import Augmentation
 from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
 from tl_keras.run_folder import RunFolder
-from tl_keras.training.callbacks import COLUMNS, Record, write_history
+from tl_keras.training.callbacks import Record, write_history
 from tl_keras.training.checkpoint import Checkpoint, Progress
 from tl_keras.training.schedules import Recipe
 from tl_keras.transfer import activations, frozen, strategies
@@ -43,6 +45,7 @@ def fit(
     augment: Augmentation | None = None,
     phases: Sequence[Phase] = (Phase(batch_norm=True),),
     storage: activations.Storage | None = None,
+    watched: Mapping[str, Split] | None = None,
 ) -> Training:
     """Train `model` in place: what is frozen runs once for each version of an image, what trains every epoch.
 
@@ -51,6 +54,7 @@ def fit(
         validation: measured after every epoch; nothing is chosen by it.
         phases: which layers train, one phase after the other (`transfer.strategies`); all layers by default.
         storage: where activations of frozen layers are kept; the run folder by default.
+        watched: further splits whose accuracy is recorded after every epoch, as `accuracy_NAME`.
 
     Returns:
         The numbers by epoch. With the checkpoint of an unfinished training in `out`, training goes on there and
@@ -61,12 +65,12 @@ def fit(
         RuntimeError: a frozen weight changed.
     """
     storage = storage or activations.Storage(out.activations)
-    task = _Task(name, model, train, validation, recipe, out, augment, storage)
+    task = _Task(name, model, train, validation, recipe, out, augment, storage, watched or {})
     progress = Progress()
     for number, (phase, end) in enumerate(zip(phases, _ends(phases, recipe.epochs), strict=True), start=1):
         progress = task.run(phase, number, end, progress)
     write_history(out, name, progress)
-    history = {column: [row[column] for row in progress.rows] for column in COLUMNS}
+    history = {column: [row[column] for row in progress.rows] for column in progress.rows[0]}
     return Training(name, history, progress.seconds, *strategies.count_parameters(model))
 
 
@@ -91,6 +95,7 @@ class _Task:
     out: RunFolder
     augment: Augmentation | None
     storage: activations.Storage
+    watched: Mapping[str, Split]
 
     def run(self, phase: Phase, number: int, end: int, before: Progress) -> Progress:
         """Train from the last epoch of `before`, or of the phase's checkpoint, to epoch `end`."""
@@ -109,6 +114,8 @@ class _Task:
             "frozen": frozen_before,
             "augment": repr(self.augment),
         }
+        if self.watched:
+            identity["watched"] = {name: split.fingerprint() for name, split in self.watched.items()}
         path = self.out.checkpoint(self.name if number == 1 else f"{self.name}.phase{number}")
         checkpoint = Checkpoint(path, trained.variables + optimizer.variables, identity)
         progress = checkpoint.restore(before)
@@ -124,6 +131,7 @@ class _Task:
     def _train(self, prefix, trained: keras.Model, steps: int, end: int, progress: Progress, checkpoint) -> None:
         started = time.perf_counter()
         batches, validation_batches = self._feed(prefix, progress.epoch, end)
+        measures = {f"accuracy_{name}": partial(_accuracy, self.model, split) for name, split in self.watched.items()}
         progress.seconds += time.perf_counter() - started
         trained.fit(
             batches,
@@ -132,7 +140,7 @@ class _Task:
             steps_per_epoch=steps,
             validation_data=validation_batches,
             callbacks=[
-                Record(self.name, end, self.recipe.epochs, steps, progress, checkpoint, self.out),
+                Record(self.name, end, self.recipe.epochs, steps, progress, checkpoint, self.out, measures),
                 keras.callbacks.TensorBoard(self.out.tensorboard / self.name, write_graph=False),
             ],
             shuffle=False,  # the batches are
@@ -162,6 +170,14 @@ class _Task:
     def _tell_what_trains(self) -> None:
         parameters, trainable = strategies.count_parameters(self.model)
         print(f"{self.name}: {trainable:,} of {parameters:,} parameters train", flush=True)
+
+
+def _accuracy(model: keras.Model, split: Split) -> float:
+    correct = [
+        np.argmax(model.predict_on_batch(images), axis=-1) == labels.numpy()
+        for images, labels in pipeline.evaluation_batches([split.images], split.labels)
+    ]
+    return float(np.concatenate(correct).mean())
 
 
 def compile_for(

@@ -19,8 +19,8 @@ class Recipe:
             (Smith and Topin, "Super-Convergence", 2018); `steps`: it falls to a tenth every `step_epochs` epochs;
             `constant`.
         weight_decay: decoupled (Loshchilov and Hutter, 2019); biases are left out.
-        clip_norm: the most that the norm of all gradients together may be (Pascanu et al., "On the difficulty of training
-            recurrent neural networks", 2013); None leaves them as they are.
+        clip_norm: the most that the norm of all gradients together may be (Pascanu et al., "On the difficulty of
+            training recurrent neural networks", 2013); None leaves them as they are.
         label_smoothing: share of each label spread over all classes (Szegedy et al., 2016).
         views: how many augmented versions of each image exist; None draws a new one every epoch.
 
