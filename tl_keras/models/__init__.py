@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "cnn",
         "heads",
         "preprocessing",
+        "stn",
         "stn_network",
         "weights",
     ],
