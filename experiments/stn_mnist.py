@@ -3,6 +3,14 @@
     python -m tl_keras.run stn_mnist --seeds 3
 
 The network and the settings of PyTorch's tutorial, and a schedule of our own, each with the transformer and without.
+
+Printed with --seeds 2 (n = 10,000 test images, 20 epochs; intervals are Student's, over the two seeds):
+
+    transformer, tutorial   0.9890  0.9871 to 0.9910    plain  0.9862  0.9735 to 0.9989
+    transformer, one-cycle  0.9929  0.9821 to 1.0000    plain  0.9889  0.9869 to 0.9908
+
+Slopes of what one-cycle's undoes on what was applied: shear 0.66, scale 0.42, shift y 0.26, shift x 0.22, rotation 0.11.
+Hardware: 2 cores of an Intel Xeon (AVX-512), TensorFlow 2.21, Keras 3.15.1; 50 minutes, other work beside.
 """
 
 from dataclasses import dataclass
