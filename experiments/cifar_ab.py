@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tl_keras import data, evaluation, export, models, reporting, training, transfer
 from tl_keras.config import Settings as CommonSettings
-from tl_keras.config import option
+from tl_keras.config import only_own_network, option
 from tl_keras.errors import InputError
 
 DEFAULT_DATA = "cifar10"
@@ -65,12 +65,7 @@ class Settings(CommonSettings):
     def __post_init__(self):
         super().__post_init__()
         classes_of_part_b(self.registration)
-        for name, only in (("backbone", "cnn"), ("weights", "none")):
-            if getattr(self, name) not in (None, only):
-                raise InputError(
-                    f"--{name}: expected {only}, received {getattr(self, name)}; "
-                    "this study trains its own network, leave the option out"
-                )
+        only_own_network(self, "cnn")
 
 
 def classes_of_part_b(registration: str) -> list[int]:

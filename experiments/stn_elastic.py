@@ -26,8 +26,7 @@ import numpy as np
 
 from tl_keras import data, evaluation, export, models, reporting, training
 from tl_keras.config import Settings as CommonSettings
-from tl_keras.config import option
-from tl_keras.errors import InputError
+from tl_keras.config import only_own_network, option
 
 DEFAULT_DATA = "mnist"
 IMAGE_SIZE = (28, 28)  # what the network was made for; smaller images, such as the digits, are scaled up
@@ -68,12 +67,7 @@ class Settings(CommonSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("backbone", "weights"):
-            if getattr(self, name) not in (None, "none"):
-                raise InputError(
-                    f"--{name}: expected none, received {getattr(self, name)}; "
-                    "this study trains its own networks, leave the option out"
-                )
+        only_own_network(self)
 
 
 def deformations(settings: Settings, part: str) -> tuple:

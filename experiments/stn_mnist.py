@@ -9,7 +9,8 @@ Printed with --seeds 2 (n = 10,000 test images, 20 epochs; intervals are Student
     transformer, tutorial   0.9890  0.9871 to 0.9910    plain  0.9862  0.9735 to 0.9989
     transformer, one-cycle  0.9929  0.9821 to 1.0000    plain  0.9889  0.9869 to 0.9908
 
-Slopes of what one-cycle's undoes on what was applied: shear 0.66, scale 0.42, shift y 0.26, shift x 0.22, rotation 0.11.
+Slopes of what the one-cycle one undoes on what was applied:
+shear 0.66, scale 0.42, shift y 0.26, shift x 0.22, rotation 0.11.
 Hardware: 2 cores of an Intel Xeon (AVX-512), TensorFlow 2.21, Keras 3.15.1; 50 minutes, other work beside.
 """
 
@@ -20,8 +21,7 @@ import numpy as np
 
 from tl_keras import data, evaluation, export, models, reporting, training
 from tl_keras.config import Settings as CommonSettings
-from tl_keras.config import option
-from tl_keras.errors import InputError
+from tl_keras.config import only_own_network, option
 
 DEFAULT_DATA = "mnist"
 IMAGE_SIZE = (28, 28)  # the tutorial's convolutions do not pad: smaller images, such as the digits, are scaled up
@@ -69,12 +69,7 @@ class Settings(CommonSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("backbone", "weights"):
-            if getattr(self, name) not in (None, "none"):
-                raise InputError(
-                    f"--{name}: expected none, received {getattr(self, name)}; "
-                    "this study trains its own networks, leave the option out"
-                )
+        only_own_network(self)
 
 
 @dataclass

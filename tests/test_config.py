@@ -7,7 +7,7 @@ import pytest
 
 from experiments.cifar_ab import Settings as StudySettings
 from experiments.cifar_ab import classes_of_part_b
-from tl_keras.config import Settings, environment, flag
+from tl_keras.config import Settings, environment, flag, only_own_network
 from tl_keras.errors import InputError
 
 
@@ -100,3 +100,12 @@ def test_classes_of_part_b(registration, classes):
 def test_registrations_that_name_no_two_classes(registration, reason):
     text = refusal(StudySettings, registration=registration)
     assert text.startswith(f"--registration: {reason}, received {registration!r}; give ")
+
+
+@pytest.mark.parametrize("asked", [{"backbone": "vgg16"}, {"weights": "imagenet"}])
+def test_a_study_with_a_network_of_its_own_refuses_another(asked):
+    option, value = next(iter(asked.items()))
+    with pytest.raises(InputError, match=f"--{option}: expected .*, received {value}; .* leave the option out"):
+        only_own_network(Settings(**asked), "cnn")
+    only_own_network(Settings(), "cnn")
+    only_own_network(Settings(backbone="cnn", weights="none"), "cnn")

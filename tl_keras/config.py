@@ -71,6 +71,22 @@ class Settings(Options):
     precision: str = option("float32", "arithmetic of the layers", choices=PRECISIONS)
 
 
+def only_own_network(settings: Settings, name: str = "none") -> None:
+    """Refuse another `--backbone` than `name`, and `--weights`, where a study trains a network of its own.
+
+    Raises:
+        InputError: one of them was asked for.
+
+    >>> only_own_network(Settings(backbone="cnn"), "cnn")
+    """
+    for item, only in (("backbone", name), ("weights", "none")):
+        if getattr(settings, item) not in (None, only):
+            raise InputError(
+                f"{flag(item)}: expected {only}, received {getattr(settings, item)}; "
+                "this study trains its own network, leave the option out"
+            )
+
+
 @dataclass(frozen=True)
 class TransferSettings(Settings):
     """What a study can be asked that re-uses a network trained elsewhere.
