@@ -5,10 +5,11 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
-import torch
-from torch.nn import functional
 
 from tl_keras.models.stn import MODES, PADDING_MODES, affine_grid, grid_sample
+
+torch = pytest.importorskip("torch", reason="torch, the reference, is not installed")
+functional = torch.nn.functional
 
 WAYS = list(itertools.product(MODES, PADDING_MODES, [False, True]))
 # Sides that are powers of two, so that these points lie exactly on pixels, halves and borders in float32.
