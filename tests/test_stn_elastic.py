@@ -134,7 +134,7 @@ def test_thirds_of_what_was_limited():
 @pytest.mark.parametrize(
     "option, value, said",
     [
-        ("--backbone", "vgg16", "--backbone: expected none, received vgg16; this study trains its own networks"),
+        ("--backbone", "vgg16", "--backbone: expected none, received vgg16; this study trains its own network"),
         ("--weights", "imagenet", "--weights: expected none, received imagenet"),
         ("--seeds", "0", "--seeds: expected a whole number of at least 1"),
     ],

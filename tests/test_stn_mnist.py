@@ -162,7 +162,7 @@ def test_the_tutorials_settings_are_the_default():
     "option, value, said",
     [
         ("--seeds", "0", "--seeds: expected a whole number of at least 1, received 0"),
-        ("--backbone", "vgg16", "--backbone: expected none, received vgg16; this study trains its own networks"),
+        ("--backbone", "vgg16", "--backbone: expected none, received vgg16; this study trains its own network"),
         ("--weights", "imagenet", "--weights: expected none, received imagenet"),
         ("--data", "nowhere", "received 'nowhere'"),
     ],
