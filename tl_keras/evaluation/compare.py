@@ -5,7 +5,8 @@ Dietterich, "Approximate Statistical Tests for Comparing Supervised Classificati
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -31,11 +32,36 @@ def proportion_interval(correct: int, count: int) -> Interval:
     return Interval(correct / count, float(bounds.low), float(bounds.high), int(count))
 
 
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Student's 95% interval of the mean of independent values, two at least.
+
+    >>> mean_interval([1.0, 2.0, 3.0])
+    Interval(mean=2.0, low=-0.484..., high=4.484..., n=3)
+    """
+    mean, half = float(np.mean(values)), float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
+    return Interval(mean, mean - half, mean + half, len(values))
+
+
 def seed_interval(values: list[float], highest: float = 1.0) -> Interval:
     """Student's 95% interval of a mean over seeds, cut at 0 and `highest`; two values at least."""
-    mean = float(np.mean(values))
-    half = float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
-    return Interval(mean, max(mean - half, 0.0), min(mean + half, highest), len(values))
+    found = mean_interval(values)
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, highest))
+
+
+def over_trainings(intervals: Sequence[Interval]) -> Interval:
+    """The interval of one training as it is, over images; that of the means over several trainings."""
+    return intervals[0] if len(intervals) == 1 else mean_interval([each.mean for each in intervals])
+
+
+def accuracy_interval(correct: np.ndarray) -> Interval:
+    """95% interval of an accuracy: over seeds, or of the finite test set when there is one seed.
+
+    Args:
+        correct: whether each image was recognised: bool (seeds, N).
+    """
+    if len(correct) > 1:
+        return seed_interval(correct.mean(axis=1).tolist())
+    return proportion_interval(int(correct.sum()), correct.size)
 
 
 def paired_p_value(first: np.ndarray, second: np.ndarray, seed: int = 0) -> float:

@@ -14,16 +14,15 @@ moves the other way. The six parts describe the window:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
 import numpy as np
-from scipy import stats
 
 from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
-from tl_keras.evaluation.compare import Interval, proportion_interval
+from tl_keras.evaluation.compare import Interval, mean_interval, proportion_interval
 from tl_keras.models import stn
 
 PARTS = ("rotation", "scale_x", "scale_y", "shear", "shift_x", "shift_y")
@@ -205,16 +204,6 @@ class Response:
     def curve(self) -> np.ndarray:
         """The mean over images with its 95% interval at each amount: (A, 3)."""
         return np.array([(each.mean, each.low, each.high) for each in map(mean_interval, self.undone)])
-
-
-def mean_interval(values: Sequence[float]) -> Interval:
-    """Student's 95% interval of the mean of independent values, two at least.
-
-    >>> mean_interval([1.0, 2.0, 3.0])
-    Interval(mean=2.0, low=-0.484..., high=4.484..., n=3)
-    """
-    mean, half = float(np.mean(values)), float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
-    return Interval(mean, mean - half, mean + half, len(values))
 
 
 def undone(theta_of: Callable[[np.ndarray], np.ndarray], images: np.ndarray, deformation: Deformation) -> Response:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tl_keras.data.splits import Split
 from tl_keras.evaluation import predictions
-from tl_keras.evaluation.compare import Interval, proportion_interval, seed_interval
+from tl_keras.evaluation.compare import Interval, accuracy_interval
 from tl_keras.evaluation.predictions import Predictions
 from tl_keras.run_folder import RunFolder
 from tl_keras.training.loop import Training
@@ -70,9 +70,7 @@ class Network:
 
     def interval(self) -> Interval:
         """95% interval of the test accuracy: over seeds, or of the finite test set when there is one seed."""
-        if len(self.outcomes) > 1:
-            return seed_interval([outcome.test.accuracy for outcome in self.outcomes])
-        return proportion_interval(int(self.first.test.correct.sum()), len(self.first.test.labels))
+        return accuracy_interval(self.correct)
 
     def mean_curve(self, column: str) -> np.ndarray:
         """A history column by epoch, averaged over the seeds."""

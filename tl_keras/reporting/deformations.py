@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from tl_keras.data.splits import Split
-from tl_keras.evaluation.compare import Interval
-from tl_keras.evaluation.deformation import PARTS, Deformation, Response, decompose, deform, mean_interval
+from tl_keras.evaluation.compare import Interval, over_trainings
+from tl_keras.evaluation.deformation import PARTS, Deformation, Response, decompose, deform
 from tl_keras.evaluation.outcome import Network
 from tl_keras.reporting import deformation_figures as drawn
 from tl_keras.reporting import figures
@@ -121,7 +121,7 @@ def between_classes(values: np.ndarray, labels: np.ndarray) -> float:
 
 def slope(seeds: Sequence[Response]) -> Interval:
     """The share of a deformation that is undone: over images when there is one seed, else over the seeds' means."""
-    return seeds[0].slope if len(seeds) == 1 else mean_interval([response.slope.mean for response in seeds])
+    return over_trainings([response.slope for response in seeds])
 
 
 def slopes_table(transformers: Responses) -> Table:

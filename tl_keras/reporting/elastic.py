@@ -7,8 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from tl_keras.evaluation.compare import Interval, holm, paired_p_value, proportion_interval, seed_interval
-from tl_keras.evaluation.deformation import PARTS, decompose, deform, mean_interval
+from tl_keras.evaluation.compare import (
+    Interval,
+    accuracy_interval,
+    holm,
+    mean_interval,
+    over_trainings,
+    paired_p_value,
+)
+from tl_keras.evaluation.deformation import PARTS, decompose, deform
 from tl_keras.evaluation.elastic_field import Residuals, Undone
 from tl_keras.evaluation.outcome import Network
 from tl_keras.reporting import deformation_figures, elastic_figures, figures
@@ -121,15 +128,9 @@ def _compared(first: Network, second: Network, thirds: Mapping[str, slice]) -> l
     pairs = [(first.correct[:, rows], second.correct[:, rows]) for rows in parts.values()]
     p_values = holm([paired_p_value(*pair) for pair in pairs])
     return [
-        (name, tuple(map(_interval, pair)), 100 * float(pair[0].mean() - pair[1].mean()), p_text(p))
+        (name, tuple(map(accuracy_interval, pair)), 100 * float(pair[0].mean() - pair[1].mean()), p_text(p))
         for name, pair, p in zip(parts, pairs, p_values, strict=True)
     ]
-
-
-def _interval(correct: np.ndarray) -> Interval:
-    if len(correct) > 1:
-        return seed_interval(correct.mean(axis=1).tolist())
-    return proportion_interval(int(correct.sum()), correct.size)
 
 
 def undone_table(seeds: Sequence[Undone]) -> Table:
@@ -189,8 +190,7 @@ def undone_sentences(seeds: Sequence[Undone], factor: float) -> list[str]:
 
 def over(seeds: Sequence[Undone], interval: Callable[[Undone], Interval]) -> Interval:
     """A quantity over images where there is one training, else Student's interval over the trainings."""
-    found = [interval(one) for one in seeds]
-    return found[0] if len(found) == 1 else mean_interval([each.mean for each in found])
+    return over_trainings([interval(one) for one in seeds])
 
 
 def _slope_text(slope: Interval) -> str:
