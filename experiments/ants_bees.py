@@ -40,10 +40,6 @@ LAST_LAYER = {"weight_decay": 20.0}
 # With BatchNorm frozen a few steps of a MobileNet's gradients are so large that plain SGD ruins it at 1e-4 already.
 FINE_TUNING = {"weight_decay": 0.0, "clip_norm": 1.0}
 
-NOTEBOOK_PARAMETERS = (
-    "data", "data_dir", "backbone", "weights", "strategies", "stages", "train_batch_norm", "epochs", "batch_size",
-    "lr", "views", "activations", "limit", "seed", "seeds", "precision",
-)  # fmt: skip
 METHOD = """\
 {backbone} ({weights} weights) is re-used for {classes} classes: {train:,} training images, {test:,} test images. Its \
 last layer is new. Each strategy says which layers train: {strategies}. What does not train, BatchNorm statistics \
@@ -140,8 +136,7 @@ def run(settings: Settings, out) -> None:
             rates.setdefault(strategy.title, rate)
             outcomes.append(outcome)
         networks.append(evaluation.outcome.Network(strategy.name, strategy.title, tuple(outcomes)))
-    script = (Path(__file__).with_name("notebooks") / "ants_bees.py").read_text(encoding="utf-8")
-    notebook = reporting.notebook.build(script, {name: getattr(settings, name) for name in NOTEBOOK_PARAMETERS})
+    notebook = reporting.notebook.of_study(__file__, settings)
     report = compose(settings, out, photographs, networks, rates)
     export.publish.publish(out, networks, kept, report, notebook)
 

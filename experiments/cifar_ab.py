@@ -16,7 +16,6 @@ The two best are not to be told apart on these test images (p = 0.55). Hardware:
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from tl_keras import data, evaluation, export, models, reporting, training, transfer
 from tl_keras.config import Settings as CommonSettings
@@ -37,9 +36,6 @@ STRATEGIES = {  # name: (title, strategy, peak learning rate)
 # Part B sees this many augmented versions of each image, so that what frozen layers make of them can be stored.
 VIEWS_B = 2
 
-NOTEBOOK_PARAMETERS = (
-    "registration", "data", "data_dir", "epochs", "batch_size", "limit", "seed", "seeds", "precision",
-)  # fmt: skip
 METHOD = """\
 Part A holds the classes {a}; part B holds {b}, the classes named by the registration number {registration}. A \
 convolutional network is trained on A. Then the same architecture is trained on B ({train:,} training images, {test:,} \
@@ -144,9 +140,7 @@ def run(settings: Settings, out) -> None:
 def finish(settings: Settings, out, name_of_data, part, kept, networks) -> None:
     """Write models, results, report and notebook."""
     with_classes = {name: (model, part[name[0]][0].class_names) for name, model in kept.items()}
-    script = (Path(__file__).with_name("notebooks") / "cifar_ab.py").read_text(encoding="utf-8")
-    chosen = {name: getattr(settings, name) for name in NOTEBOOK_PARAMETERS}
-    notebook = reporting.notebook.build(script, chosen)
+    notebook = reporting.notebook.of_study(__file__, settings)
     export.publish.publish(out, networks, with_classes, compose(settings, out, name_of_data, part, networks), notebook)
 
 

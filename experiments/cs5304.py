@@ -33,10 +33,6 @@ RECIPES = {
     "model_cnn": {"learning_rate": 3e-4, "optimizer": "adamw", "weight_decay": 0.02},
 }
 
-NOTEBOOK_PARAMETERS = (
-    "data", "data_dir", "backbone", "weights", "strategy", "stages", "train_batch_norm", "epochs", "batch_size", "lr",
-    "views", "activations", "limit", "seed", "seeds", "precision",
-)  # fmt: skip
 METHOD = """\
 {backbone} ({weights} weights) is re-used for the classes {classes}, in this order: {train:,} training images, \
 {test:,} validation images, scaled to 224 by 224 pixels. Its last layer is new. Feature extraction (model_ft) trains \
@@ -131,8 +127,7 @@ def run(settings: Settings, out) -> None:
         known=", ".join(export.submission.BACKBONES), backbone=settings.backbone
     )  # fmt: skip
     report = compose(settings, out, images, networks, rates, told)
-    values = {name: getattr(settings, name) for name in NOTEBOOK_PARAMETERS} | {"backbone": settings.network}
-    notebook = reporting.notebook.build(template("cs5304.py"), values)
+    notebook = reporting.notebook.of_study(__file__, settings, backbone=settings.network)
     named = {name: (model, images.class_names) for name, model in kept.items()}
     export.publish.publish(out, networks, named, report, notebook, submission="submission" if word else None)
 
@@ -142,9 +137,9 @@ def used(rates) -> dict[str, dict]:
     return {name: recipe | {"learning_rate": rates[name]} for name, recipe in RECIPES.items()}
 
 
-def template(name: str) -> str:
-    """The source of a script in `notebooks`."""
-    return (Path(__file__).with_name("notebooks") / name).read_text(encoding="utf-8")
+def template() -> str:
+    """The source of the submission's script, with the default settings."""
+    return (Path(__file__).with_name("notebooks") / "assign3.py").read_text(encoding="utf-8")
 
 
 def submit(settings: Settings, out, images, kept, rates) -> str:
@@ -152,7 +147,7 @@ def submit(settings: Settings, out, images, kept, rates) -> str:
     values = {name.upper(): getattr(settings, name) for name in ("weights", "epochs", "batch_size", "strategy", "seed")}
     values |= {"BACKBONE": settings.network, "DATA": settings.data or images.name, "LIMIT": settings.limit}
     values |= {"STAGES": settings.stages, "TRAIN_BATCH_NORM": settings.train_batch_norm, "VIEWS": settings.views}
-    code = export.submission.filled(template("assign3.py"), values | {"RECIPES": used(rates)})
+    code = export.submission.filled(template(), values | {"RECIPES": used(rates)})
     folder = export.submission.write(out.path / "submission", kept, code)
     return SUBMISSION.format(word=export.submission.word_for(settings.network), folder=folder)
 

@@ -36,10 +36,6 @@ SEEN = (224, 224)
 # Chosen on the validation images of one draw, among 0.001, 0.003, 0.01 and 0.03.
 RATE = 1e-2
 
-NOTEBOOK_PARAMETERS = (
-    "data", "data_dir", "backbone", "weights", "sizes", "epochs", "batch_size", "lr", "activations", "limit",
-    "validation", "test_limit", "seed", "seeds", "precision",
-)  # fmt: skip
 METHOD = """\
 {backbones} ({weights} weights) stay frozen; a new random layer of {classes} outputs is trained on their features with \
 cross-entropy: {epochs} epochs of AdamW at a constant rate of {rate:.0e}, in batches of {batch_size}. {data} is scaled \
@@ -194,7 +190,6 @@ def finish(settings: Settings, out, name_of_data: str, test, choices, networks, 
             sections.settings_section(out.config()),
         ],
     )
-    script = (Path(__file__).with_name("notebooks") / "mnist_sizes.py").read_text(encoding="utf-8")
-    notebook = reporting.notebook.build(script, {name: getattr(settings, name) for name in NOTEBOOK_PARAMETERS})
+    notebook = reporting.notebook.of_study(__file__, settings)
     export.publish.publish(out, networks, kept, report, notebook, sizes=reporting.sizes.entries(choices))
     print(f"\n{table.text}")

@@ -20,7 +20,6 @@ Hardware: 2 cores of an Intel Xeon (AVX-512) with other work beside, TensorFlow 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -38,7 +37,6 @@ THIRDS = ("original", "elastic", "zoomed_out")
 ZOOM = 4
 PROBED = 2_000  # test images whose fields are measured
 
-NOTEBOOK_PARAMETERS = ("data", "data_dir", "epochs", "batch_size", "limit", "seed", "seeds", "precision")
 METHOD = """\
 Every image of {name} comes three times: as it is, elastically deformed, and zoomed out by {zoom} (the mean of the \
 pixels that each new one stands for, around the middle); {train:,} training and {test:,} test images in all. The \
@@ -128,8 +126,7 @@ def run(settings: Settings, out) -> None:
             if transformer:
                 undone.append(measure(model, settings, images.test))
         networks.append(evaluation.outcome.Network(name, title, tuple(outcomes)))
-    script = (Path(__file__).with_name("notebooks") / "stn_elastic.py").read_text(encoding="utf-8")
-    notebook = reporting.notebook.build(script, {name: getattr(settings, name) for name in NOTEBOOK_PARAMETERS})
+    notebook = reporting.notebook.of_study(__file__, settings)
     report = compose(settings, out, images, networks, kept["stn"], undone)
     named = {name: (model, images.class_names) for name, model in kept.items()}
     export.publish.publish(out, networks, named, report, notebook, undone=reporting.elastic.entries(undone))

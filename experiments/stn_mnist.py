@@ -15,7 +15,6 @@ Hardware: 2 cores of an Intel Xeon (AVX-512), TensorFlow 2.21, Keras 3.15.1; 50 
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -42,7 +41,6 @@ NETWORKS = {  # name: (title, recipe, with the transformer)
 PAIRS = (("stn_tutorial", "plain_tutorial"), ("stn_one_cycle", "plain_one_cycle"))
 PROBED = 2_000  # test images that are deformed
 
-NOTEBOOK_PARAMETERS = ("data", "data_dir", "epochs", "batch_size", "limit", "seed", "seeds", "precision")
 METHOD = """\
 The network is that of PyTorch's tutorial on spatial transformers: a localization network (convolutions of 8 and 10 \
 filters, 32 units) predicts six numbers, theta, for each image; the image is resampled through that affine map, and a \
@@ -152,8 +150,7 @@ def conclusion(networks, measured) -> list[str]:
 def finish(settings: Settings, out, images, networks, measured) -> None:
     """Write models, results, report and notebook."""
     found, transformers = conclusion(networks, measured), titled(measured)
-    script = (Path(__file__).with_name("notebooks") / "stn_mnist.py").read_text(encoding="utf-8")
-    notebook = reporting.notebook.build(script, {name: getattr(settings, name) for name in NOTEBOOK_PARAMETERS})
+    notebook = reporting.notebook.of_study(__file__, settings)
     kept = {name: (each.model, images.class_names) for name, each in measured.items()}
     told = reporting.deformations.entries(transformers)
     report = compose(settings, out, images, networks, measured, found)

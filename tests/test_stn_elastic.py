@@ -1,9 +1,6 @@
 """The study of elastic and zoomed-out images, whole, on a few digits; and that it measures the very fields it made."""
 
-import csv
 import json
-import subprocess
-import sys
 
 import nbformat
 import numpy as np
@@ -12,6 +9,7 @@ from PIL import Image
 from scipy.ndimage import map_coordinates
 
 from experiments import stn_elastic
+from tests.fresh import python, table
 from tests.isolation import isolate
 from tl_keras.data import deform, sources, splits
 from tl_keras.run import main
@@ -37,19 +35,9 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def python(*arguments):
-    done = subprocess.run([sys.executable, "-W", "ignore", *map(str, arguments)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-def rows(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_the_whole_study(place):
     done = python("-m", "tl_keras.run", "stn_elastic", *OPTIONS, "--out", "run")
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "GOING ON WITH 'digits', NOT 'mnist'" in done.stderr
     config, results = (json.loads((place / f"run/{name}.json").read_text()) for name in ("config", "results"))
     assert (config["data"]["name"], config["data"]["train_images"], config["data"]["test_images"]) == (
@@ -61,10 +49,10 @@ def test_the_whole_study(place):
     assert "Elastic(seed=7," in config["data"]["deformations"]["test"][0]
     assert list(results["models"]) == ["stn", "plain"] and len(results["undone"]) == 1
     for name, entry in results["models"].items():
-        predicted = rows(place / f"run/predictions/{name}.csv")
+        predicted = table(place / f"run/predictions/{name}.csv")
         right = np.array([row["label"] == row["prediction"] for row in predicted])
         assert entry["test_accuracy"] == pytest.approx(right.mean()) and len(predicted) == 180
-        history = rows(place / f"run/history/{name}.csv")
+        history = table(place / f"run/history/{name}.csv")
         for third, part in stn_elastic.thirds(180).items():
             assert float(history[-1][f"accuracy_{third}"]) == pytest.approx(right[part].mean())
         assert [row["id"].partition("-")[2] for row in predicted[::60]] == ["", "elastic", "zoomed_out"]
@@ -80,9 +68,9 @@ def test_the_whole_study(place):
     assert all(cell.execution_count for cell in cells if cell.cell_type == "code")
     said = cells[-1].outputs[0].text.splitlines()
     assert said == [f"- {sentence}" for sentence in results["conclusion"]], "the notebook comes to the same numbers"
-    loaded, served = json.loads(
-        python("-c", FRESH, place / "run/models/stn.keras", results["models"]["stn"]["saved_model"]).stdout
-    )
+    fresh = python("-c", FRESH, place / "run/models/stn.keras", results["models"]["stn"]["saved_model"])
+    assert fresh.returncode == 0, fresh.stderr
+    loaded, served = json.loads(fresh.stdout)
     np.testing.assert_allclose(loaded, served, atol=1e-6)
     assert np.shape(loaded) == (3, 10)
 

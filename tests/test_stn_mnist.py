@@ -1,16 +1,14 @@
 """The study of spatial transformers, whole, on a few digits: its files, that all of them say the same, its refusals."""
 
-import csv
 import json
-import subprocess
-import sys
 
 import nbformat
 import numpy as np
 import pytest
 
 from experiments import stn_mnist
-from tests.isolation import ROOT, isolate
+from tests.fresh import python, table
+from tests.isolation import isolate
 from tl_keras.run import main
 
 NETWORKS = ("stn_tutorial", "plain_tutorial", "stn_one_cycle", "plain_one_cycle")
@@ -24,19 +22,11 @@ class Study:
     def __init__(self, place):
         self.place, self.folder = place, place / "run"
         options = ["--epochs", "2", "--limit", "160", "--batch-size", "16", "--seeds", "2", "--out", "run"]
-        self.done = self.command("-m", "tl_keras.run", "stn_mnist", *options)
+        self.done = python("-m", "tl_keras.run", "stn_mnist", *options, folder=place)
         assert self.done.returncode == 0, self.done.stdout + self.done.stderr
         self.results = json.loads((self.folder / "results.json").read_text())
         self.models = self.results["models"]
         self.cells = nbformat.read(self.folder / "notebook.ipynb", as_version=4).cells
-
-    def command(self, *arguments):
-        command = [sys.executable, "-W", "ignore", *arguments]
-        return subprocess.run(command, cwd=self.place, capture_output=True, text=True)
-
-    def rows(self, path):
-        with open(self.folder / path, newline="") as file:
-            return list(csv.DictReader(file))
 
     @property
     def printed(self):
@@ -75,10 +65,10 @@ def test_the_run_folder_holds_what_was_promised(study):
 def test_results_equal_what_the_files_say(study, name):
     entry = study.models[name]
     assert entry["trainable_parameters"] == entry["parameters"] == (27_360 if name in TRANSFORMERS else 21_840)
-    rows = study.rows(entry["predictions"])
+    rows = table(study.folder / entry["predictions"])
     assert entry["test_accuracy"] == np.mean([row["label"] == row["prediction"] for row in rows])
     assert [each["seed"] for each in entry["seeds"]] == [0, 1] and entry["epochs"] == 2
-    rates = [float(row["learning_rate"]) for row in study.rows(entry["history"])]
+    rates = [float(row["learning_rate"]) for row in table(study.folder / entry["history"])]
     assert rates == pytest.approx([0.01, 0.01]) if "tutorial" in name else rates[-1] < 1e-6
 
 
@@ -141,9 +131,7 @@ print(json.dumps(found))
 
 
 def test_a_fresh_process_finds_the_same_networks_in_all_files(study):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        done = study.command("-c", RELOAD)
+    done = python("-c", RELOAD, folder=study.place)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert list(found) == list(NETWORKS)

@@ -1,10 +1,7 @@
 """One whole study on the embedded digits: every file that it promises, and that all of them say the same."""
 
-import csv
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 
 import nbformat
@@ -13,7 +10,8 @@ import pypdf
 import pytest
 from PIL import Image
 
-from tests.isolation import ROOT, isolate
+from tests.fresh import python, table
+from tests.isolation import isolate
 
 NETWORKS = ("A", "B_scratch", "B_last", "B_last_two")
 SMALL_DISK = """
@@ -32,20 +30,12 @@ class Study:
     def __init__(self, place):
         self.place, self.folder = place, place / "run"
         (place / "sets").mkdir()
-        self.stopped = self.command("-c", SMALL_DISK, "cifar_ab", *OPTIONS, "--out", "run")
+        self.stopped = python("-c", SMALL_DISK, "cifar_ab", *OPTIONS, "--out", "run", folder=place)
         self.left = [path for path in self.folder.rglob("*") if path.is_file()]
-        self.done = self.command("-m", "tl_keras.run", "cifar_ab", "--resume", "--out", "run")
+        self.done = python("-m", "tl_keras.run", "cifar_ab", "--resume", "--out", "run", folder=place)
         self.config, self.results = (json.loads((self.folder / f"{name}.json").read_text()) for name in
                                      ("config", "results"))  # fmt: skip
         self.models = self.results["models"]
-
-    def command(self, *arguments):
-        command = [sys.executable, "-W", "ignore", *arguments]
-        return subprocess.run(command, cwd=self.place, capture_output=True, text=True)
-
-    def rows(self, path):
-        with open(self.folder / path, newline="") as file:
-            return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +125,7 @@ def test_results_have_every_key_of_the_contract(study, name):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_results_equal_what_the_files_say(study, name):
     entry = study.models[name]
-    rows, history = study.rows(entry["predictions"]), study.rows(entry["history"])
+    rows, history = table(study.folder / entry["predictions"]), table(study.folder / entry["history"])
     assert len(rows) == entry["test_images"] == (160 if name == "A" else 40)
     assert entry["test_accuracy"] == np.mean([row["label"] == row["prediction"] for row in rows])
     assert {row["label"] for row in rows} == set(entry["class_names"])
@@ -150,7 +140,7 @@ def test_results_over_seeds(study, name):
     assert [each["seed"] for each in entry["seeds"]] == ([3] if name == "A" else [3, 4])
     seen = []
     for each in entry["seeds"]:
-        rows = study.rows(each["predictions"])
+        rows = table(study.folder / each["predictions"])
         seen.append(np.mean([row["label"] == row["prediction"] for row in rows]))
         assert each["test_accuracy"] == seen[-1]
     assert entry["mean_test_accuracy"] == pytest.approx(np.mean(seen))
@@ -208,9 +198,7 @@ print(json.dumps(found))
 @pytest.fixture(scope="module")
 def reloaded(study):
     """What a fresh process finds in the models' files."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        done = study.command("-c", RELOAD)
+    done = python("-c", RELOAD, folder=study.place)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

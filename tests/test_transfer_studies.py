@@ -1,9 +1,6 @@
 """The studies on re-used networks, whole, on a few images: what they write, and what they refuse."""
 
-import csv
 import json
-import subprocess
-import sys
 
 import keras
 import nbformat
@@ -11,15 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.isolation import isolate
+from tests.fresh import python, table
 from tl_keras.run import main
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
-    isolate(monkeypatch, tmp_path / "nothing")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def place(isolated_place):
+    return isolated_place
 
 
 def photographs(folder, train=6, test=3):
@@ -36,9 +31,7 @@ def photographs(folder, train=6, test=3):
 
 
 def study(*arguments):
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tl_keras.run", *map(str, arguments)], capture_output=True, text=True
-    )
+    return python("-m", "tl_keras.run", *arguments)
 
 
 def refused(capsys, *arguments):
@@ -46,11 +39,6 @@ def refused(capsys, *arguments):
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: "), lines
     return lines[0]
-
-
-def rows(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
 
 
 # --------------------------------------------------------------------------------------------- ants_bees
@@ -77,8 +65,8 @@ def test_ants_bees_compares_strategies_of_a_resnet18(place):
     probe, tuned = results["models"].values()
     assert probe["trainable_parameters"] == 512 * 2 + 2 < tuned["trainable_parameters"] < tuned["parameters"]
     assert probe["test_images"] == 6 and probe["epochs"] == tuned["epochs"] == 2
-    assert len(rows(place / "run/history/lp_ft.csv")) == 2
-    assert len(rows(place / "run/predictions/last_layer.csv")) == 6
+    assert len(table(place / "run/history/lp_ft.csv")) == 2
+    assert len(table(place / "run/predictions/last_layer.csv")) == 6
     for name in ("report.html", "report.pdf", "plots/samples_lp_ft.png", "plots/comparison.png"):
         assert (place / "run" / name).stat().st_size > 1000
     model = keras.models.load_model(place / "run" / tuned["model"], safe_mode=True)
@@ -104,7 +92,7 @@ def test_a_learning_rate_that_is_found(place):
     assert done.returncode == 0, done.stdout + done.stderr
     (told,) = [line for line in done.stdout.splitlines() if "by a range test on training images" in line]
     found = float(told.split("learning rate ")[1].split(",")[0])
-    assert float(rows(place / "run/history/last_layer.csv")[0]["learning_rate"]) == pytest.approx(found, rel=0.1)
+    assert float(table(place / "run/history/last_layer.csv")[0]["learning_rate"]) == pytest.approx(found, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +136,7 @@ def test_mnist_sizes_with_its_own_networks(place):
     for row in results["sizes"]:
         assert 0 <= row["lowest_test_error"] <= row["honest_test_error"] <= 1
         assert {row["epoch_of_lowest"], row["epoch_picked_on_validation"]} <= {1, 2}
-    seen_by_test, seen_by_validation = (rows(place / f"run/history/vgg19_2{end}.csv") for end in ("", "_validation"))
+    seen_by_test, seen_by_validation = (table(place / f"run/history/vgg19_2{end}.csv") for end in ("", "_validation"))
     assert [row["loss"] for row in seen_by_test] == [row["loss"] for row in seen_by_validation], "the same training"
     for name in ("lowest_error", "honest_error", "epochs"):
         assert (place / f"run/plots/{name}.png").exists()

@@ -53,6 +53,14 @@ def test_every_image_once_an_epoch_with_its_label(batch_size, sizes):
     assert images.dtype == np.uint8
 
 
+@pytest.mark.parametrize("shape", [(10,), (28, 28, 3), (224, 224, 3), (1000, 1000, 3)])
+@pytest.mark.parametrize("steps, batch_size", [(1, 1), (157, 128), (938, 64), (1000, 32), (7, 500)])
+def test_python_hands_over_equal_shares_of_an_epoch_and_no_more_images_than_progress_allows(steps, batch_size, shape):
+    at_once = pipeline.steps_per_execution(steps, batch_size, shape)
+    assert 1 <= at_once <= steps and steps % at_once == 0
+    assert at_once == 1 or at_once * batch_size * np.prod(shape) <= 32 * 224 * 224 * 3
+
+
 def test_epochs_and_seeds_have_orders_of_their_own_and_repeat_them():
     epochs = epochs_of(augment=FlipShift())
     assert_same_epochs(epochs, epochs_of(augment=FlipShift()))

@@ -1,16 +1,13 @@
 """The tutorial's network: PyTorch's own numbers, its parts, its files in a fresh process, and what it refuses."""
 
 import json
-import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 
 from tests.conftest import made_up_split
-from tests.isolation import ROOT
+from tests.fresh import python
 from tl_keras.errors import InputError
 from tl_keras.export import saved_model
 from tl_keras.models import stn, stn_network
@@ -151,9 +148,7 @@ print(json.dumps([probabilities.tolist(), [name for name in sys.modules if name.
 
 
 def in_a_fresh_process(script, folder, *arguments):
-    command = [sys.executable, "-W", "ignore", "-c", script, *map(str, arguments)]
-    surroundings = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=surroundings)
+    done = python("-c", script, *arguments, folder=folder)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -6,6 +6,7 @@ import sys
 import nbformat
 import pytest
 
+from tl_keras.config import Settings
 from tl_keras.reporting import notebook
 
 SCRIPT = '''"""Docstring."""
@@ -44,6 +45,16 @@ def test_cells_of_the_script_become_cells_of_the_notebook():
     assert built.cells[4].source == "print(name, epochs * 2)"
     assert built.metadata.kernelspec.name == "python3"
     nbformat.validate(built)
+
+
+def test_a_study_hands_over_what_the_parameters_cell_asks_for(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "letters.py").write_text(
+        "# %% parameters\nseed = 0  # fixed\nepochs = 1\nbackbone = None"
+    )
+    settings = Settings(epochs=3, seed=7, batch_size=9)
+    built = notebook.of_study(tmp_path / "letters.py", settings, backbone="vgg16")
+    assert built.cells[1].source == "# Parameters\nseed = 7\nepochs = 3\nbackbone = 'vgg16'"
 
 
 def test_the_same_script_gives_the_same_file():

@@ -101,6 +101,16 @@ def test_large_gradients_are_scaled_down_together():
 # -------------------------------------------------------------------------------------------------- loop
 
 
+def test_several_steps_in_one_call_give_the_same_weights_and_numbers(tmp_path, monkeypatch):
+    several, numbers = train(tmp_path / "several")
+    assert several.steps_per_execution == 6
+    monkeypatch.setattr("tl_keras.data.pipeline.steps_per_execution", lambda *_: 1)
+    single, same = train(tmp_path / "single")
+    for one, other in zip(several.get_weights(), single.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert numbers.history == same.history
+
+
 @pytest.mark.parametrize("augment", [None, FlipShift()])
 def test_what_can_be_learned_is_learned(tmp_path, augment):
     model, training = train(tmp_path, classes=3, recipe=Recipe(8, 16, 3e-3), augment=augment)

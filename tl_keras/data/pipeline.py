@@ -14,10 +14,28 @@ import tensorflow as tf
 
 from tl_keras.data.augment import Augmentation
 
+LARGE_BATCH = 32 * 224 * 224 * 3  # numbers: where images are large, this many are worked on at once
+
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
     """Batches in an epoch of `count` images; the last one may be smaller."""
     return -(-count // batch_size)
+
+
+def steps_per_execution(steps: int, batch_size: int, shape: Sequence[int]) -> int:
+    """How many steps Python hands over in one call, which costs as much as a small step.
+
+    A divisor of an epoch's `steps`, so that every epoch ends with a call; small enough that the steps of one call
+    read no more than one batch of large images, and progress still shows.
+
+    Args:
+        shape: of one input of what trains, without the batch axis.
+
+    >>> steps_per_execution(938, 64, (28, 28, 3)), steps_per_execution(157, 64, (28, 28, 3))
+    (14, 1)
+    """
+    most = min(steps, LARGE_BATCH // (batch_size * math.prod(shape)))
+    return max((count for count in range(1, most + 1) if steps % count == 0), default=1)
 
 
 def training_batches(
@@ -73,7 +91,7 @@ def evaluation_batch_size(images: np.ndarray) -> int:
     >>> evaluation_batch_size(np.zeros((1, 32, 32, 3))), evaluation_batch_size(np.zeros((1, 224, 224, 3)))
     (500, 32)
     """
-    return max(1, min(500, 32 * 224 * 224 * 3 // math.prod(images.shape[1:])))
+    return max(1, min(500, LARGE_BATCH // math.prod(images.shape[1:])))
 
 
 def evaluation_batches(arrays: Sequence[np.ndarray], labels: np.ndarray) -> tf.data.Dataset:

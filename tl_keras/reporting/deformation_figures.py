@@ -5,7 +5,6 @@ They have the one plot style of `figures`; every function answers a `matplotlib.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tl_keras.evaluation.deformation import IDENTITY, PARTS, Deformation, Response
-from tl_keras.reporting.figures import DASHES, DPI, FAINT, INK, PALETTE, STYLE
+from tl_keras.reporting.figures import DASHES, FAINT, PALETTE, STYLE, canvas
 
 Responses = Mapping[str, Sequence[Sequence[Response]]]
 LABELS = {  # what theta does to the image that is seen through it
@@ -66,7 +65,7 @@ def before_after(title: str, rows: Mapping[str, Sequence[tuple[np.ndarray, np.nd
     >>> before_after("digits", {"rotation": [(np.zeros((28, 28, 3)), np.zeros((28, 28, 3)), "12 degrees")]})
     """
     columns = max(map(len, rows.values()))
-    figure = _figure(title, 0.9 + 0.92 * columns, 0.5 + 2.1 * len(rows))
+    figure = canvas(title, 0.9 + 0.92 * columns, 0.5 + 2.1 * len(rows))
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
@@ -153,14 +152,8 @@ def _band(axis: Axes, x, values: np.ndarray, label: str, place: int) -> None:
 
 def _panels(title: str, count: int, height: float) -> tuple[Figure, np.ndarray]:
     rows = -(-count // COLUMNS)
-    figure = _figure(title, 9.5, 0.4 + height * rows)
+    figure = canvas(title, 9.5, 0.4 + height * rows)
     axes = figure.subplots(rows, min(count, COLUMNS), squeeze=False).flat
     for axis in axes[count:]:
         axis.set_axis_off()
     return figure, axes[:count]
-
-
-def _figure(title: str, width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
-    figure.suptitle(textwrap.fill(title, int(width * 9)), color=INK)
-    return figure

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tl_keras.evaluation.deformation import PARTS, decompose
 from tl_keras.evaluation.elastic_field import Residuals, remaining
-from tl_keras.reporting.figures import DPI, FAINT, PALETTE, STYLE
+from tl_keras.reporting.figures import FAINT, PALETTE, STYLE, canvas
 
 FIELDS = ("as it was made", "after the best affine map", "after the transformer")
 
@@ -27,7 +27,7 @@ def accuracy_by_epoch(histories: Mapping[str, Mapping[str, Sequence[float]]], th
     >>> history = {"epoch": [1], "accuracy": [0.8], "val_accuracy": [0.9], "accuracy_original": [0.95]}
     >>> accuracy_by_epoch({"transformer": history}, ["original"])
     """
-    figure = Figure(figsize=(9, 4.4), dpi=DPI, layout="constrained", facecolor="white")
+    figure = canvas("", 9, 4.4)
     panels = figure.subplots(1, len(histories), sharey=True, squeeze=False)[0]
     for axis, (title, history) in zip(panels, histories.items(), strict=True):
         curves = {"training images": "accuracy", "test images": "val_accuracy"}
@@ -54,7 +54,7 @@ def fields(copies: np.ndarray, deformed: np.ndarray, residuals: Residuals, rows:
 
     >>> fields(copies, deformed, measure(theta_original, theta_elastic, deformed), rows=[0, 1])  # doctest: +SKIP
     """
-    figure = Figure(figsize=(2.3 * len(rows), 7), dpi=DPI, layout="constrained", facecolor="white")
+    figure = canvas("", 2.3 * len(rows), 7)
     axes = figure.subplots(3, len(rows), squeeze=False)
     stays = np.broadcast_to(np.eye(2, 3), residuals.done.shape)
     made = (stays, residuals.wanted, residuals.done)
@@ -74,8 +74,7 @@ def fields(copies: np.ndarray, deformed: np.ndarray, residuals: Residuals, rows:
 @rc_context(STYLE)
 def followed(title: str, residuals: Residuals) -> Figure:
     """Each part of the transformer's map against that of the best affine map: one dot for each elastic image."""
-    figure = Figure(figsize=(9, 6.2), dpi=DPI, layout="constrained", facecolor="white")
-    figure.suptitle(title)
+    figure = canvas(title, 9, 6.2)
     wanted, done = decompose(residuals.wanted), decompose(residuals.done)
     for number, (axis, part) in enumerate(zip(figure.subplots(2, 3).flat, PARTS, strict=True)):
         x, y, line = wanted[:, number], done[:, number], residuals.slope(part).mean

@@ -71,7 +71,7 @@ def history(title: str, history: History, val_label: str = "test") -> Figure:
 
     >>> history("VGG16", {"epoch": [1], "loss": [1.2], "accuracy": [0.5], "val_loss": [1.1], "val_accuracy": [0.6]})
     """
-    figure = _figure(title, 9, 3.8)
+    figure = canvas(title, 9, 3.8)
     for axis, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         curves = [
             _curve(axis, history["epoch"], history[metric], "train", PALETTE[1], "--"),
@@ -92,7 +92,7 @@ def compare(histories: Mapping[str, History]) -> Figure:
 
     >>> compare({"frozen": first_history, "fine-tuned": second_history})
     """
-    figure = _figure("Networks compared", 9, 4.0 + 0.2 * ((len(histories) + 2) // 3))
+    figure = canvas("Networks compared", 9, 4.0 + 0.2 * ((len(histories) + 2) // 3))
     for axis, metric in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
         curves = []
         for number, (name, values) in enumerate(histories.items()):
@@ -115,7 +115,7 @@ def bars(values: Mapping[str, tuple[float, float, float]], ylabel: str) -> Figur
 
     >>> bars({"frozen": (0.91, 0.89, 0.93)}, "test accuracy")
     """
-    figure = _figure("", np.clip(1.6 + 1.15 * len(values), 4.5, 12), 4.2)
+    figure = canvas("", np.clip(1.6 + 1.15 * len(values), 4.5, 12), 4.2)
     axis = figure.subplots()
     positions = np.arange(len(values))
     mean, low, high = np.array(list(values.values()), float).reshape(-1, 3).T
@@ -145,7 +145,7 @@ def trends(title: str, x: Sequence[float], curves: Mapping[str, np.ndarray], xla
 
     >>> trends("Error", [10, 30], {"vgg19": np.array([[0.2, 0.1, 0.3], [0.1, 0.05, 0.15]])}, "Images", "Test error")
     """
-    figure = _figure(title, 6.4, 4.4)
+    figure = canvas(title, 6.4, 4.4)
     axis = figure.subplots()
     for number, (name, values) in enumerate(curves.items()):
         mean, low, high = np.asarray(values, float).T
@@ -175,7 +175,7 @@ def confusion(matrix: np.ndarray, class_names: Sequence[str], title: str) -> Fig
     count = len(matrix)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = np.clip(2.6 + 0.62 * count, 4.4, 10)
-    figure = _figure(title, side + 0.6, side, layout="compressed")
+    figure = canvas(title, side + 0.6, side, layout="compressed")
     axis = figure.subplots()
     # The square root lets rare confusions show beside a diagonal near 100%.
     image = axis.imshow(share, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
@@ -223,7 +223,7 @@ def samples(
     shown = min(len(images), SAMPLE_ROWS * SAMPLE_COLUMNS)
     columns = min(max(shown, 1), SAMPLE_COLUMNS)
     rows = max(1, -(-shown // columns))
-    figure = _figure(title, max(1.7 * columns, 4), 2.1 * rows + 0.5, layout="compressed")
+    figure = canvas(title, max(1.7 * columns, 4), 2.1 * rows + 0.5, layout="compressed")
     axes = figure.subplots(rows, columns, squeeze=False).flat
     for axis in axes:
         axis.set(xticks=[], yticks=[])
@@ -238,6 +238,17 @@ def samples(
     return figure
 
 
+def canvas(title: str, width: float, height: float, layout: str = "constrained") -> Figure:
+    """An empty figure of this style, `width` by `height` inches; its title is wrapped, and may be empty.
+
+    >>> canvas("Test accuracy", 9, 4).subplots(1, 2)
+    """
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
+    if title:
+        figure.suptitle(textwrap.fill(title, int(width * 9)))
+    return figure
+
+
 @rc_context(STYLE)
 def save(figure: Figure, path: str | Path) -> None:
     """Write `figure` as PNG, 200 dots per inch; `path` is never half written.
@@ -246,12 +257,6 @@ def save(figure: Figure, path: str | Path) -> None:
     """
     with atomic(path) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI)
-
-
-def _figure(title: str, width: float, height: float, layout: str = "constrained") -> Figure:
-    figure = Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
-    figure.suptitle(textwrap.fill(title, int(width * 9)))
-    return figure
 
 
 def _curve(axis: Axes, epochs: Sequence[float], values: Sequence[float], label: str, colour: str, dash: str):

@@ -21,6 +21,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode, v4
 
+from tl_keras.config import Options
 from tl_keras.files import write_bytes
 
 MARKER = re.compile(r"^#\s*%%(.*)$", re.MULTILINE)
@@ -59,6 +60,24 @@ def build(script: str, parameters: dict[str, object]) -> NotebookNode:
         cell.id = f"cell-{number}"
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return v4.new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
+
+
+def of_study(study: str | Path, settings: Options, **instead: object) -> NotebookNode:
+    """The notebook of a study: the script of the study's name in `notebooks` beside it, with the study's settings.
+
+    Args:
+        study: the study's file.
+        settings: answers for every name that the script's parameters cell assigns.
+        instead: values that count rather than those of `settings`.
+
+    >>> of_study("experiments/cifar_ab.py", CifarSettings(epochs=1)).cells[2].source.splitlines()[4]  # doctest: +SKIP
+    'epochs = 1'
+    """
+    study = Path(study)
+    script = (study.parent / "notebooks" / study.name).read_text(encoding="utf-8")
+    defaults = next(cell for cell in build(script, {}).cells if "parameters" in cell.metadata.get("tags", []))
+    names = [target.id for line in ast.parse(defaults.source).body for target in line.targets]
+    return build(script, {name: getattr(settings, name) for name in names} | instead)
 
 
 def execute(notebook: NotebookNode, path: str | Path, folder: str | Path, timeout: float | None = None) -> NotebookNode:

@@ -53,7 +53,7 @@ class Record(keras.callbacks.Callback):
         )
 
     def on_train_batch_end(self, batch, logs=None):
-        self.bar.update(1)
+        self.bar.update(batch + 1 - self.bar.n)  # one call may have run several steps
 
     def on_epoch_end(self, epoch, logs=None):
         self.bar.close()

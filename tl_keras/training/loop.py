@@ -106,7 +106,8 @@ class _Task:
         frozen_before = strategies.frozen_digest(self.model)
         steps = pipeline.steps_per_epoch(len(self.train), self.recipe.batch_size)
         factors = strategies.rate_factors(self.model, phase.layer_decay) if phase.layer_decay != 1 else None
-        optimizer = compile_for(trained, self.recipe, steps, end - before.epoch, phase.rate, factors)
+        at_once = pipeline.steps_per_execution(steps, self.recipe.batch_size, trained.inputs[0].shape[1:])
+        optimizer = compile_for(trained, self.recipe, steps, end - before.epoch, phase.rate, factors, at_once)
         identity = {
             "recipe": asdict(self.recipe),
             "phase": asdict(phase),
@@ -181,11 +182,19 @@ def _accuracy(model: keras.Model, split: Split) -> float:
 
 
 def compile_for(
-    model: keras.Model, recipe: Recipe, steps: int, epochs: int | None = None, rate: float = 1.0, factors=None
+    model: keras.Model,
+    recipe: Recipe,
+    steps: int,
+    epochs: int | None = None,
+    rate: float = 1.0,
+    factors=None,
+    steps_per_execution: int = 1,
 ) -> keras.optimizers.Optimizer:
     """Compile `model` for `recipe` and return its optimizer, state and all: a checkpoint can be read into it."""
     optimizer = recipe.build_optimizer(steps, epochs, rate, factors)
     # XLA made training on CPU several times slower.
-    model.compile(optimizer, recipe.loss, metrics=["accuracy"], jit_compile=False)
+    model.compile(
+        optimizer, recipe.loss, metrics=["accuracy"], jit_compile=False, steps_per_execution=steps_per_execution
+    )
     model.optimizer.build(model.trainable_variables)
     return model.optimizer
