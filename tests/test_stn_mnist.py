@@ -100,7 +100,7 @@ def test_the_conclusion_compares_each_transformer_with_its_plain_network(study):
     for name, plain in zip(NETWORKS[::2], NETWORKS[1::2], strict=True):
         accuracies = [study.models[each]["mean_test_accuracy"] for each in (name, plain)]
         winner = (name, plain)[int(np.argmax(accuracies))]
-        expected = f"{study.models[winner]['title']} reached the best test accuracy: {100 * max(accuracies):.2f}% ["
+        expected = f"{study.models[winner]['title']} reached the better test accuracy: {100 * max(accuracies):.2f}% ["
         equal = " and ".join(study.models[each]["title"] for each in (name, plain))
         assert any(line.startswith((expected, equal)) for line in conclusion)
         title = study.models[name]["title"]

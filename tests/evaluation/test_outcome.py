@@ -111,9 +111,14 @@ def test_the_verdict_names_the_winner_and_says_what_is_noise(order):
     assert "more than noise" in gamma and "p < 0.001" in gamma
 
 
+def test_of_two_networks_one_is_better():
+    made = [network("Alpha", [right_on(90)]), network("Beta", [right_on(70)])]
+    assert conclusion.verdict(made)[0].startswith("Alpha reached the better test accuracy: 90.00% ")
+
+
 def test_equal_networks_are_called_equal():
     alike = [network("Alpha", [right_on(90)]), network("Beta", [right_on(10, 100)])]
-    said = "Alpha and Beta reached the best test accuracy: 90.00% [82.6, 94.5] on 100 test images."
+    said = "Alpha and Beta reached the same test accuracy: 90.00% [82.6, 94.5] on 100 test images."
     assert conclusion.verdict(alike) == [said]
 
 
@@ -121,7 +126,7 @@ def test_seeds_in_another_order_are_equal_too():
     masks = [right_on(number, count=10) for number in (1, 2, 3)]
     alike = [network("Alpha", masks), network("Beta", masks[::-1])]
     (said,) = conclusion.verdict(alike)
-    assert said.startswith("Alpha and Beta reached the best test accuracy: 20.00% ")
+    assert said.startswith("Alpha and Beta reached the same test accuracy: 20.00% ")
 
 
 def reuse_sentence(curve, base_curve, **options):

@@ -11,8 +11,11 @@ def verdict(networks: list[Network]) -> list[str]:
     """Who won, by how much, and whether the lead is more than noise: one sentence each."""
     winner, gaps = leads(networks)
     count = len(winner.first.test.labels)
-    best = " and ".join([winner.title, *(lead.other.title for lead in gaps if lead.points == 0)])
-    sentences = [f"{best} reached the best test accuracy: {percent(winner)} on {count:,} test images."]
+    best = [winner.title, *(lead.other.title for lead in gaps if lead.points == 0)]
+    degree = "best" if len(networks) != 2 else "better" if len(best) == 1 else "same"
+    sentences = [
+        f"{' and '.join(best)} reached the {degree} test accuracy: {percent(winner)} on {count:,} test images."
+    ]
     for lead in gaps:
         if lead.points == 0:
             continue

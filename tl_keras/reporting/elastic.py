@@ -101,8 +101,8 @@ def accuracy_table(networks: Sequence[Network], thirds: Mapping[str, slice]) -> 
     """The test accuracy of two networks on all images and on each third, and whether they differ."""
     first, second = networks
     rows = [
-        [shown(name), found[0].n if len(first.outcomes) == 1 else None, *map(interval_text, found), f"{points:+.2f}", p]
-        for name, found, points, p in _compared(first, second, thirds)
+        [shown(name), count, *map(interval_text, found), f"{points:+.2f}", p]
+        for name, count, found, points, p in _compared(first, second, thirds)
     ]
     note = (
         "Test accuracy after the last epoch, with its 95% interval: Wilson's for the finite test set with one seed, "
@@ -119,18 +119,20 @@ def accuracy_sentences(networks: Sequence[Network], thirds: Mapping[str, slice])
     return [
         f"On the {shown(name)} test images {first.title} reads {interval_text(ours)} and {second.title} "
         f"{interval_text(theirs)}: {points:+.2f} percentage points ({p})."
-        for name, (ours, theirs), points, p in _compared(first, second, thirds)[1:]
+        for name, _, (ours, theirs), points, p in _compared(first, second, thirds)[1:]
     ]
 
 
 def _compared(first: Network, second: Network, thirds: Mapping[str, slice]) -> list[tuple]:
+    """For all images and for each third: name, images, both accuracies, percentage points between them, p."""
     parts = {"all": slice(None), **thirds}
     pairs = [(first.correct[:, rows], second.correct[:, rows]) for rows in parts.values()]
     p_values = holm([paired_p_value(*pair) for pair in pairs])
     return [
-        (name, tuple(map(accuracy_interval, pair)), 100 * float(pair[0].mean() - pair[1].mean()), p_text(p))
-        for name, pair, p in zip(parts, pairs, p_values, strict=True)
-    ]
+        (name, mine.shape[1], (accuracy_interval(mine), accuracy_interval(other)),
+         100 * float(mine.mean() - other.mean()), p_text(p))
+        for name, (mine, other), p in zip(parts, pairs, p_values, strict=True)
+    ]  # fmt: skip
 
 
 def undone_table(seeds: Sequence[Undone]) -> Table:

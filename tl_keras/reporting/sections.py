@@ -100,7 +100,7 @@ def training_section(networks: list[Network], out: RunFolder) -> Section:
             Figure(
                 path,
                 f"{network.title}: loss and accuracy by epoch, training and test images. The "
-                "training curve is measured while weights move, with Dropout and augmentation on.",
+                "training curve is measured while weights move, with Dropout and any augmentation on.",
             )
         )
     return Section("Learning curves", blocks)
