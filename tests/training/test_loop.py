@@ -104,6 +104,7 @@ def test_large_gradients_are_scaled_down_together():
 def test_several_steps_in_one_call_give_the_same_weights_and_numbers(tmp_path, monkeypatch):
     several, numbers = train(tmp_path / "several")
     assert several.steps_per_execution == 6
+    assert several.get_compile_config()["steps_per_execution"] == 1, "who loads the file has other batches"
     monkeypatch.setattr("tl_keras.data.pipeline.steps_per_execution", lambda *_: 1)
     single, same = train(tmp_path / "single")
     for one, other in zip(several.get_weights(), single.get_weights(), strict=True):

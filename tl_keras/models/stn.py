@@ -8,7 +8,7 @@ of the outermost pixels, without it their outer edge. Values and gradients equal
 NaN in the images or in theta is an `InputError` where values are at hand, which is outside compiled graphs. Inside one
 (`fit`, `predict`, an export) a check would cost time: there NaN comes out as NaN, in every pixel that it touches.
 
-`tf.function(grid_sample, jit_compile=True)` is 3 to 5 times as fast, the images' gradient aside
+`tf.function(grid_sample, jit_compile=True)` is 2.5 to 5.5 times as fast, the images' gradient aside
 (`benchmarks/grid_sample.py`), but each shape is compiled anew and servers may refuse it: whoever compiles decides.
 """
 

@@ -106,8 +106,7 @@ class _Task:
         frozen_before = strategies.frozen_digest(self.model)
         steps = pipeline.steps_per_epoch(len(self.train), self.recipe.batch_size)
         factors = strategies.rate_factors(self.model, phase.layer_decay) if phase.layer_decay != 1 else None
-        at_once = pipeline.steps_per_execution(steps, self.recipe.batch_size, trained.inputs[0].shape[1:])
-        optimizer = compile_for(trained, self.recipe, steps, end - before.epoch, phase.rate, factors, at_once)
+        optimizer = compile_for(trained, self.recipe, steps, end - before.epoch, phase.rate, factors)
         identity = {
             "recipe": asdict(self.recipe),
             "phase": asdict(phase),
@@ -131,15 +130,17 @@ class _Task:
 
     def _train(self, prefix, trained: keras.Model, steps: int, end: int, progress: Progress, checkpoint) -> None:
         started = time.perf_counter()
-        batches, validation_batches = self._feed(prefix, progress.epoch, end)
+        inputs, validation_inputs = self._inputs(prefix)
+        # Not by `compile`, which would write it into the model's file.
+        trained.steps_per_execution = pipeline.steps_per_execution(steps, self.recipe.batch_size, inputs[0].shape[1:])
         measures = {f"accuracy_{name}": partial(_accuracy, self.model, split) for name, split in self.watched.items()}
         progress.seconds += time.perf_counter() - started
         trained.fit(
-            batches,
+            self._batches(inputs, augment=None if prefix else self.augment, start=progress.epoch, end=end),
             epochs=end,
             initial_epoch=progress.epoch,
             steps_per_epoch=steps,
-            validation_data=validation_batches,
+            validation_data=pipeline.evaluation_batches(validation_inputs, self.validation.labels),
             callbacks=[
                 Record(self.name, end, self.recipe.epochs, steps, progress, checkpoint, self.out, measures),
                 keras.callbacks.TensorBoard(self.out.tensorboard / self.name, write_graph=False),
@@ -148,25 +149,27 @@ class _Task:
             verbose=0,
         )
 
-    def _feed(self, prefix: keras.Model | None, start: int, end: int):
-        """The batches that the trained part sees: images, or what the frozen prefix makes of them."""
+    def _inputs(self, prefix: keras.Model | None) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """What the trained part sees in training and validation: images, or what the frozen prefix makes of them."""
         train, recipe, augment = self.train, self.recipe, self.augment
-        inputs, validation_inputs = [train.images], [self.validation.images]
-        if prefix:
-            views = (recipe.views or recipe.epochs) if augment else 1
-            inputs = activations.store(prefix, train, self.storage, augment=augment, seed=recipe.seed, views=views)
-            validation_inputs = activations.store(prefix, self.validation, self.storage)
-        batches = pipeline.training_batches(
+        if not prefix:
+            return [train.images], [self.validation.images]
+        views = (recipe.views or recipe.epochs) if augment else 1
+        inputs = activations.store(prefix, train, self.storage, augment=augment, seed=recipe.seed, views=views)
+        return inputs, activations.store(prefix, self.validation, self.storage)
+
+    def _batches(self, inputs: Sequence[np.ndarray], augment: Augmentation | None, start: int, end: int):
+        recipe = self.recipe
+        return pipeline.training_batches(
             inputs,
-            train.labels,
+            self.train.labels,
             batch_size=recipe.batch_size,
             seed=recipe.seed,
             start_epoch=start,
             epochs=end,
-            augment=None if prefix else augment,
+            augment=augment,
             views=recipe.views,
         )
-        return batches, pipeline.evaluation_batches(validation_inputs, self.validation.labels)
 
     def _tell_what_trains(self) -> None:
         parameters, trainable = strategies.count_parameters(self.model)
@@ -182,19 +185,11 @@ def _accuracy(model: keras.Model, split: Split) -> float:
 
 
 def compile_for(
-    model: keras.Model,
-    recipe: Recipe,
-    steps: int,
-    epochs: int | None = None,
-    rate: float = 1.0,
-    factors=None,
-    steps_per_execution: int = 1,
+    model: keras.Model, recipe: Recipe, steps: int, epochs: int | None = None, rate: float = 1.0, factors=None
 ) -> keras.optimizers.Optimizer:
     """Compile `model` for `recipe` and return its optimizer, state and all: a checkpoint can be read into it."""
     optimizer = recipe.build_optimizer(steps, epochs, rate, factors)
     # XLA made training on CPU several times slower.
-    model.compile(
-        optimizer, recipe.loss, metrics=["accuracy"], jit_compile=False, steps_per_execution=steps_per_execution
-    )
+    model.compile(optimizer, recipe.loss, metrics=["accuracy"], jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     return model.optimizer
