@@ -11,7 +11,7 @@ Printed with --seeds 3 (n = 10,000 test images, 20 epochs; intervals are Student
 
 Slopes of what the one-cycle one undoes on what was applied, means of the seeds:
 shear 0.66, scale 0.43, shift x 0.24, shift y 0.22, rotation 0.12.
-Hardware: 2 cores of an Intel Xeon (AVX-512), TensorFlow 2.21, Keras 3.15.1; 55 minutes, other work beside.
+Hardware: 2 cores of an Intel Xeon (AVX-512), TensorFlow 2.21, Keras 3.15.1; 50 minutes, other work beside.
 """
 
 from dataclasses import dataclass
