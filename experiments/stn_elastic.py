@@ -135,8 +135,7 @@ def run(settings: Settings, out) -> None:
 
 def probed(count: int) -> np.ndarray:
     """Which images of a third of `count` test images are measured: the same in every run."""
-    third = count // 3
-    return np.sort(np.random.default_rng(0).choice(third, min(PROBED, third), replace=False))
+    return data.splits.drawn(count // 3, PROBED)
 
 
 def fields(settings: Settings, count: int) -> np.ndarray:

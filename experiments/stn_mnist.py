@@ -16,8 +16,6 @@ Hardware: 2 cores of an Intel Xeon (AVX-512), TensorFlow 2.21, Keras 3.15.1; 50 
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from tl_keras import data, evaluation, export, models, reporting, training
 from tl_keras.config import Settings as CommonSettings
 from tl_keras.config import only_own_network, option
@@ -102,7 +100,7 @@ def train(settings: Settings, out, images: data.sources.ImageData, name: str, se
 def run(settings: Settings, out) -> None:
     """Train the four networks with every seed, measure what the transformers undo, and write what came of it."""
     images, networks, measured = load(settings, out), [], {}
-    probed = images.test.take(probed_rows(len(images.test)))
+    probed = images.test.take(data.splits.drawn(len(images.test), PROBED))
     for name, (title, _, transformer) in NETWORKS.items():
         outcomes = []
         for seed in range(settings.seed, settings.seed + settings.seeds):
@@ -121,11 +119,6 @@ def run(settings: Settings, out) -> None:
 def deformations():
     """Those that are measured."""
     return evaluation.deformation.DEFORMATIONS
-
-
-def probed_rows(count: int) -> np.ndarray:
-    """Which test images are deformed: the same in every run."""
-    return np.sort(np.random.default_rng(0).choice(count, min(PROBED, count), replace=False))
 
 
 def respond(model, images) -> list:
@@ -179,7 +172,7 @@ def compose(settings: Settings, out, images, networks, measured, found) -> repor
         sections=[
             sections.text_section("Question and method", method),
             sections.text_section(
-                "Results", "", sections.results_table(networks), *pages.networks_compared(networks, out)
+                "Results", "", sections.results_table(networks), *sections.comparison_figures(networks, out)
             ),
             *[pages.theta_section(NETWORKS[name][0], name, theta, images.test, out) for name, theta in thetas.items()],
             pages.undone_section(titled(measured), deformations(), accuracies, out),

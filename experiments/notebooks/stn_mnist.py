@@ -27,7 +27,7 @@ from pathlib import Path
 
 from IPython import get_ipython
 
-from experiments.stn_mnist import NETWORKS, PAIRS, RECIPES, probed_rows
+from experiments.stn_mnist import NETWORKS, PAIRS, PROBED, RECIPES
 from tl_keras.data import sources, splits
 from tl_keras.evaluation import deformation, outcome
 from tl_keras.models import stn_network
@@ -47,7 +47,7 @@ out = RunFolder(Path())
 # %%
 images = sources.load(data or "mnist", data_dir, size=(28, 28), fallback=data is None)
 train, test = (splits.limit(split, limit, seed) for split in (images.train, images.test))
-probed = test.take(probed_rows(len(test)))
+probed = test.take(splits.drawn(len(test), PROBED))
 print(f"{images.name}: {len(train):,} training and {len(test):,} test images, {len(probed):,} of them to be deformed")
 
 # %% [markdown]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tl_keras.data.splits import Split, by_class, limit, per_class, stratified
+from tl_keras.data.splits import Split, by_class, drawn, limit, per_class, stratified
 from tl_keras.errors import InputError
 
 
@@ -123,3 +123,10 @@ def test_fingerprint_tells_any_change_and_nothing_else():
     prints = {split.fingerprint(), *(other.fingerprint() for other in changed)}
     assert len(prints) == 7
     assert split.take(np.arange(6)).fingerprint() == split.fingerprint()
+
+
+@pytest.mark.parametrize("count, most, expected", [(100, 30, 30), (30, 100, 30), (1, 1, 1)])
+def test_images_to_look_at_are_drawn_once_each_and_always_the_same(count, most, expected):
+    rows = drawn(count, most)
+    assert len(rows) == expected and np.all(np.diff(rows) > 0) and rows[-1] < count
+    np.testing.assert_array_equal(rows, drawn(count, most))

@@ -13,22 +13,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from tl_keras.data import chunks
 from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
-
-
-class Deformation(Protocol):
-    """What is done to images. Its `repr` tells it from every other one and is a part of the fingerprint."""
-
-    name: str
-
-    def __call__(self, images: np.ndarray, first: int) -> np.ndarray:
-        """Deform uint8 images (B, H, W, C), whose indices in their split are `first`, `first + 1`, ..."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +149,7 @@ def field(displacement: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def grow(
-    split: Split, deformations: Sequence[Deformation], folder: Path | None = None, processes: int | None = None
+    split: Split, deformations: Sequence[chunks.Maker], folder: Path | None = None, processes: int | None = None
 ) -> Split:
     """The images of `split`, then those of each deformation of it, in the same order: three times as many with two.
 
@@ -178,14 +168,16 @@ def grow(
     )
 
 
-def deformed(split: Split, deformation: Deformation, folder: Path | None = None, processes: int | None = None) -> Split:
+def deformed(
+    split: Split, deformation: chunks.Maker, folder: Path | None = None, processes: int | None = None
+) -> Split:
     """`split` with every image deformed, made on the first call and read from the disk ever after.
 
     As with all processes, a script needs `if __name__ == "__main__":` around what calls this.
 
     Args:
         split: uint8 images (N, H, W, C).
-        deformation: `Elastic()`, `ZoomOut()`, or anything like them that can be pickled.
+        deformation: `Elastic()`, `ZoomOut()`, or anything like them whose `repr` tells it from every other one.
         folder: holds a folder for each fingerprint of images and deformation; default a cache of the user's.
         processes: how many make them; default one for each core that this process may use.
 

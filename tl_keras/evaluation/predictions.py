@@ -8,9 +8,9 @@ import keras
 import numpy as np
 from sklearn.metrics import log_loss
 
-from tl_keras.data import pipeline
 from tl_keras.data.splits import Split
 from tl_keras.run_folder import RunFolder
+from tl_keras.training import inference
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,7 @@ class Predictions:
 
 def predict(model: keras.Model, split: Split) -> Predictions:
     """Run `model`, in inference mode and without augmentation, on every image of `split`."""
-    batches = pipeline.evaluation_batches([split.images], split.labels)
-    probabilities = [np.asarray(model.predict_on_batch(images), "float32") for images, _ in batches]
-    return Predictions(np.concatenate(probabilities), split.labels)
+    return Predictions(inference.probabilities(model, split), split.labels)
 
 
 def write(predictions: Predictions, split: Split, out: RunFolder, name: str) -> None:

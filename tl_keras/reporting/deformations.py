@@ -14,28 +14,12 @@ import numpy as np
 from tl_keras.data.splits import Split
 from tl_keras.evaluation.compare import Interval, over_trainings
 from tl_keras.evaluation.deformation import PARTS, Deformation, Response, decompose, deform
-from tl_keras.evaluation.outcome import Network
 from tl_keras.reporting import deformation_figures as drawn
 from tl_keras.reporting import figures
 from tl_keras.reporting.content import Figure, Section, Table
 from tl_keras.run_folder import RunFolder
 
 Responses = Mapping[str, Sequence[Sequence[Response]]]
-
-
-def networks_compared(networks: Sequence[Network], out: RunFolder) -> list[Figure]:
-    """The networks side by side: learning curves of the first seed, and final accuracies with their intervals."""
-    curves, accuracy = out.plot("comparison"), out.plot("accuracy")
-    figures.save(figures.compare({network.title: network.first.training.history for network in networks}), curves)
-    intervals = {network.title: network.interval() for network in networks}
-    values = {title: (interval.mean, interval.low, interval.high) for title, interval in intervals.items()}
-    figures.save(figures.bars(values, "test accuracy"), accuracy)
-    return [
-        Figure(
-            curves, "Test accuracy and loss by epoch, first seed. Where labels are smoothed the loss stays above zero."
-        ),
-        Figure(accuracy, "Test accuracy after the last epoch, with its 95% interval."),
-    ]
 
 
 def theta_section(title: str, name: str, theta: np.ndarray, test: Split, out: RunFolder) -> Section:

@@ -108,24 +108,23 @@ def training_section(networks: list[Network], out: RunFolder) -> Section:
 
 def comparison_section(networks: list[Network], baseline: Network, sentences: list[str], out: RunFolder) -> Section:
     """The networks side by side: curves, final accuracies, paired tests and the effect of transfer."""
+    told = [_leads_table(networks), _effects_table(networks, baseline), Text("\n\n".join(sentences))]
+    return Section("Comparison", [*comparison_figures(networks, out), *told])
+
+
+def comparison_figures(networks: list[Network], out: RunFolder) -> list[Figure]:
+    """Learning curves of the first seed, and final accuracies with their intervals."""
     curves, bars = out.plot("comparison"), out.plot("accuracy")
     figures.save(figures.compare({network.title: network.first.training.history for network in networks}), curves)
     intervals = {network.title: network.interval() for network in networks}
     values = {title: (interval.mean, interval.low, interval.high) for title, interval in intervals.items()}
     figures.save(figures.bars(values, "test accuracy"), bars)
-    return Section(
-        "Comparison",
-        [
-            Figure(
-                curves,
-                "Test accuracy and loss by epoch. The loss, as in training, has smoothed labels: it stays above zero.",
-            ),
-            Figure(bars, "Test accuracy after the last epoch, with its 95% interval."),
-            _leads_table(networks),
-            _effects_table(networks, baseline),
-            Text("\n\n".join(sentences)),
-        ],
-    )
+    return [
+        Figure(
+            curves, "Test accuracy and loss by epoch, first seed. Where labels are smoothed the loss stays above zero."
+        ),
+        Figure(bars, "Test accuracy after the last epoch, with its 95% interval."),
+    ]
 
 
 def _leads_table(networks: list[Network]) -> Table:

@@ -16,6 +16,7 @@ from tl_keras.data.augment import Augmentation
 from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
 from tl_keras.run_folder import RunFolder
+from tl_keras.training import inference
 from tl_keras.training.callbacks import Record, write_history
 from tl_keras.training.checkpoint import Checkpoint, Progress
 from tl_keras.training.schedules import Recipe
@@ -177,11 +178,7 @@ class _Task:
 
 
 def _accuracy(model: keras.Model, split: Split) -> float:
-    correct = [
-        np.argmax(model.predict_on_batch(images), axis=-1) == labels.numpy()
-        for images, labels in pipeline.evaluation_batches([split.images], split.labels)
-    ]
-    return float(np.concatenate(correct).mean())
+    return float((inference.probabilities(model, split).argmax(axis=1) == split.labels).mean())
 
 
 def compile_for(
