@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 bin := $(VENV)/bin
+pip := $(bin)/python -m pip install --quiet --disable-pip-version-check
+# What PyPI has of PyTorch for Linux brings gigabytes of CUDA with it, which no test uses.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .PHONY: run test lint clean
 
@@ -15,14 +18,16 @@ test: $(VENV)/installed-test
 lint: $(VENV)/installed-test
 	$(bin)/python -m ruff check .
 	$(bin)/python -m ruff format --check .
+	$(bin)/python -m mypy
 
 $(VENV)/installed: setup.py requirements.txt
 	test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
-	$(bin)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(pip) -r requirements.txt
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed requirements-test.txt
-	$(bin)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	$(pip) --extra-index-url $(TORCH_INDEX) --retries 1 --no-deps torch==2.13.0 torchvision==0.28.0
+	$(pip) -r requirements-test.txt
 	touch $@
 
 clean:

@@ -1,7 +1,7 @@
 """Package metadata.
 
-The lower bounds of what is always installed, and of `test`, are the versions that the test suite was run with; the
-tests of `torch` and `kerashub` run where these are installed; the other extras name what later studies need.
+The lower bounds are the versions that the test suite was run with, which needs `torch`, `kerashub` and `test`; the
+other extras name what later studies need.
 """
 
 from pathlib import Path
@@ -9,11 +9,19 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 EXTRAS = {
-    "torch": ["torch>=2.13", "torchvision", "safetensors"],
-    "kerashub": ["keras-hub"],
+    "torch": ["torch>=2.13", "torchvision>=0.28", "safetensors>=0.8"],
+    "kerashub": ["keras-hub>=0.32"],
     "ray": ["ray"],
     "onnx": ["onnx", "onnxruntime", "tf2onnx"],
-    "test": ["pytest>=9.2", "pytest-xdist>=3.8", "hypothesis>=6.170", "psutil>=7.2", "pypdf>=7.1", "ruff>=0.17"],
+    "test": [
+        "pytest>=9.2",
+        "pytest-xdist>=3.8",
+        "hypothesis>=6.170",
+        "psutil>=7.2",
+        "pypdf>=7.1",
+        "ruff>=0.17",
+        "mypy>=2.4",
+    ],
 }
 
 setup(
@@ -26,7 +34,11 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["tl_keras", "tl_keras.*", "experiments", "experiments.*"]),
-    package_data={"tl_keras.reporting": ["*.html"], "experiments": ["notebooks/*.py"]},
+    package_data={
+        "": ["*.pyi"],  # the names that a package imports late
+        "tl_keras.reporting": ["*.html"],
+        "experiments": ["notebooks/*.py"],
+    },
     install_requires=[
         "tensorflow>=2.21",
         "tensorboard>=2.21",

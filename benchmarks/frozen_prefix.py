@@ -17,13 +17,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from experiments.cifar_ab import IMAGE_SIZE, STRATEGIES, VIEWS_B, Settings, parts
-from tl_keras.data import pipeline, sources
+from experiments.cifar_ab import IMAGE_SIZE, STRATEGIES, VIEWS_B, Settings, classes_of_part_b
+from tl_keras.data import pipeline
 from tl_keras.data.augment import FlipShift
-from tl_keras.evaluation.predictions import predict
+from tl_keras.data.selection import ByClass
+from tl_keras.data.view import View
 from tl_keras.models import cnn
 from tl_keras.run_folder import RunFolder
-from tl_keras.training import loop, runtime
+from tl_keras.training import inference, loop, runtime
 from tl_keras.training.schedules import Recipe
 from tl_keras.transfer import frozen, strategies
 
@@ -73,7 +74,8 @@ def every_epoch(name, model, train, test, recipe, phases, folder) -> None:
 
 def main(path: str, rounds: int) -> None:
     settings = Settings()
-    train, test = parts(sources.load("cifar10", size=IMAGE_SIZE), settings)["B"]
+    part_b = ByClass("cifar10", classes=tuple(classes_of_part_b(settings.registration))).load(View(IMAGE_SIZE))
+    train, test = part_b.train, part_b.test
     network_a = keras.models.load_model(path, compile=False)
     seconds, trained = {stored: [], every_epoch: []}, {}
     for _ in range(rounds):
@@ -95,7 +97,8 @@ def main(path: str, rounds: int) -> None:
     for name in NAMES:
         ours, theirs = trained[stored, name], trained[every_epoch, name]
         difference = max(np.abs(a.numpy() - b.numpy()).max() for a, b in zip(ours.weights, theirs.weights, strict=True))
-        accuracies = [predict(model, test).accuracy for model in (ours, theirs)]
+        said = [inference.probabilities(model, test.images).argmax(axis=1) for model in (ours, theirs)]
+        accuracies = [(classes == test.labels).mean() for classes in said]
         print(
             f"{name:<11} test accuracy {accuracies[0]:.4f} and {accuracies[1]:.4f}, "
             f"largest difference of a weight {difference:.1e}"

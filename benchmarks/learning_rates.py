@@ -14,9 +14,11 @@ from pathlib import Path
 
 import keras
 
-from experiments.cifar_ab import IMAGE_SIZE, STRATEGIES, VIEWS_B, Settings, parts
-from tl_keras.data import sources, splits
+from experiments.cifar_ab import IMAGE_SIZE, STRATEGIES, VIEWS_B, Settings, classes_of_part_b
+from tl_keras.data import splits
 from tl_keras.data.augment import FlipShift
+from tl_keras.data.selection import ByClass
+from tl_keras.data.view import View
 from tl_keras.models import cnn
 from tl_keras.run_folder import RunFolder
 from tl_keras.training import loop, runtime
@@ -28,8 +30,8 @@ RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 
 def main(path: str) -> None:
     settings = Settings()
-    images = sources.load("cifar10", size=IMAGE_SIZE)
-    train, validation = splits.stratified(parts(images, settings)["B"][0], 0.1, seed=0)
+    part_b = ByClass("cifar10", classes=tuple(classes_of_part_b(settings.registration))).load(View(IMAGE_SIZE))
+    train, validation = splits.stratified(part_b.train, 0.1, seed=0)
     network_a = keras.models.load_model(path, compile=False)
     with tempfile.TemporaryDirectory() as folder:
         for name, (title, strategy, _) in STRATEGIES.items():

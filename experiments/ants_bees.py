@@ -23,15 +23,19 @@ Printed with the ImageNet weights of keras.applications:
 Hardware: 2 cores of an Intel Xeon (AVX-512) with other work beside, TensorFlow 2.21, Keras 3.15.1.
 """
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from __future__ import annotations
 
-from tl_keras import data, evaluation, export, models, reporting, training, transfer
-from tl_keras.config import TransferSettings, option
+from dataclasses import dataclass
+
+from experiments import finetune
+from experiments.finetune import chosen_by, entries, resolve  # noqa: F401, this study is a preset of that one
+from tl_keras.config import option
+from tl_keras.data.image_data import ImageData
+from tl_keras.study.trial import Trial
+from tl_keras.training.schedules import Recipe
+from tl_keras.transfer.strategies import Strategy
 
 DEFAULT_DATA = "hymenoptera"
-# The short side is scaled to 256 and the centre of 224 is measured, as ImageNet networks are.
-LOADED, SEEN = (256, 256), (224, 224)
 RATE = 1e-3
 # A new last layer that trains alone fits 245 images perfectly unless its weights decay, and what it is then depends on
 # how it began. Chosen among 0 to 50 in six times five folds of the training images, where it took the accuracy from
@@ -48,128 +52,57 @@ included, was proved to stay as it was, byte for byte.
 The protocol is the tutorial's: {epochs} epochs of SGD with momentum 0.9 in batches of {batch_size}, rate {rates}, a \
 tenth of it every 7 epochs. Two things are added, both chosen by training images: a last layer that trains alone \
 has a weight decay of {decay:.0f}, since without it the layer fits them perfectly; elsewhere the norm of all gradients \
-is bounded by {clip:.0f}, since with frozen BatchNorm a few large ones can ruin a network. Training images are \
-{augmentation}; test images are scaled to a short side of 256, of which the centre, 224 by 224, counts. The test \
-images were measured after every epoch, as the figures show, but nothing was chosen by them: the weights after the \
-last epoch count. (The tutorial keeps the best epoch by test accuracy, which is an optimistic choice.)"""
+is bounded by {clip:.0f}, since with frozen BatchNorm a few large ones can ruin a network. A linear probe is solved. \
+Training images are {augmentation}; test images are scaled to a short side of 256, of which the centre, 224 by 224, \
+counts. The test images were measured after every epoch, as the figures show, but nothing was chosen by them: the \
+weights after the last epoch count. (The tutorial keeps the best epoch by test accuracy, an optimistic choice.)"""
 
 
 @dataclass(frozen=True)
-class Settings(TransferSettings):
+class Settings(finetune.Settings):
     """What this study can be asked; the defaults are the tutorial's."""
 
+    data: str | None = option(None, "data set: a name (cifar10, mnist, digits, tfds:NAME) or a path")
     epochs: int = option(25, "passes over the training images", minimum=1)
     batch_size: int = option(4, "images per training step", minimum=1)
-    backbone: str = option("torch_resnet18", "the network to re-use")
-    weights: str = option("imagenet", "its weights: imagenet, none or a file")
+    backbone: str | None = option("torch_resnet18", "the network to re-use")
     strategies: str = option("last_layer,full", "what is compared, separated by commas")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The strategies, by name."""
-        return tuple(name.strip() for name in self.strategies.split(","))
+    validation: int = option(
+        0, "percentage of the training images held out; 0: the test images are watched", minimum=0, maximum=50
+    )
 
 
-@dataclass(frozen=True)
-class Photographs:
-    """The images as they are loaded, and as a network sees them when it is measured."""
-
-    name: str
-    train: data.splits.Split
-    seen_train: data.splits.Split
-    seen_test: data.splits.Split
-    augment: data.augment.RandomResizedCrop | None
+def load(settings: Settings) -> ImageData:
+    """The photographs, or the embedded digits where they cannot be had."""
+    return finetune.load(settings, DEFAULT_DATA)
 
 
-def load(settings: Settings, out) -> Photographs:
-    """The images, scaled to a short side of 256 pixels."""
-    images = data.sources.load(settings.data or DEFAULT_DATA, settings.data_dir, LOADED, fallback=not settings.data)
-    out.update_config(data=reporting.sections.describe(images))
-    splits = [data.splits.limit(split, settings.limit, settings.seed) for split in (images.train, images.test)]
-    seen = [replace(split, images=data.lazy.CenterCrop(split.images, SEEN)) for split in splits]
-    if settings.views == 0:
-        return Photographs(images.name, seen[0], *seen, augment=None)
-    # Mirrored where a mirror image is still one of its class.
-    augment = data.augment.RandomResizedCrop(SEEN, flip=images.name not in ("digits", "mnist"))
-    return Photographs(images.name, splits[0], *seen, augment)
+def trials(settings: Settings, images: ImageData) -> list[Trial]:
+    """One network for each strategy and seed, with the tutorial's recipe."""
+    return finetune.trials(settings, images, recipe_for)
 
 
-def train(settings: Settings, out, photographs: Photographs, strategy, seed: int):
-    """Train one network; return it with its learning rate and what it came to."""
-    training.runtime.prepare(seed, settings.precision)
-    weights = "none" if strategy.name == "scratch" else settings.weights
-    classes = len(photographs.train.class_names)
-    model = models.heads.with_softmax(models.backbones.build(settings.backbone, classes, weights))
-    recipe = training.schedules.Recipe(
+def recipe_for(settings: Settings, strategy: Strategy) -> Recipe:
+    """The tutorial's, with what is added to it."""
+    added = LAST_LAYER if strategy.name == "last_layer" else FINE_TUNING
+    return Recipe(
         settings.epochs, settings.batch_size, settings.learning_rate(RATE), optimizer="sgd", schedule="steps",
-        label_smoothing=0.0, views=settings.views or None, seed=seed,
-        **(LAST_LAYER if strategy.name == "last_layer" else FINE_TUNING),
+        label_smoothing=0.0, views=settings.views or None, **added,
     )  # fmt: skip
-    name = strategy.name if seed == settings.seed else f"{strategy.name}_seed{seed}"
-    if settings.lr == "find":
-        found = training.lr_range.find(
-            model, photographs.train, recipe, strategy.phases[0], augment=photographs.augment
-        )
-        print(f"{name}: learning rate {found.suggestion:.1e}, by a range test on training images", flush=True)
-        recipe = replace(recipe, learning_rate=found.suggestion)
-    storage = transfer.activations.Storage(out.activations, settings.activations, settings.disk_limit)
-    trained = training.loop.fit(
-        name, model, photographs.train, photographs.seen_test, recipe, out,
-        augment=photographs.augment, phases=strategy.phases, storage=storage,
-    )  # fmt: skip
-    export.saved_model.save_keras(model, out.model(name))
-    outcome = evaluation.outcome.measure(model, trained, seed, photographs.seen_train, photographs.seen_test, out)
-    return model, recipe.learning_rate, outcome
 
 
-def run(settings: Settings, out) -> None:
-    """Train the network by each strategy with every seed, and write what came of it."""
-    strategies = [transfer.strategies.find(name, settings.stages, settings.train_batch_norm) for name in settings.names]
-    models.backbones.find(settings.backbone)
-    photographs = load(settings, out)
-    kept, rates, networks = {}, {}, []
-    for strategy in strategies:
-        outcomes = []
-        for seed in range(settings.seed, settings.seed + settings.seeds):
-            model, rate, outcome = train(settings, out, photographs, strategy, seed)
-            kept.setdefault(strategy.name, (model, photographs.train.class_names))
-            rates.setdefault(strategy.title, rate)
-            outcomes.append(outcome)
-        networks.append(evaluation.outcome.Network(strategy.name, strategy.title, tuple(outcomes)))
-    notebook = reporting.notebook.of_study(__file__, settings)
-    report = compose(settings, out, photographs, networks, rates)
-    export.publish.publish(out, networks, kept, report, notebook)
-
-
-def counted(network) -> str:
-    """Right answers of all: `141/153`, for each seed."""
-    return ", ".join(f"{outcome.test.correct.sum()}/{len(outcome.test.labels)}" for outcome in network.outcomes)
-
-
-def compose(settings: Settings, out, photographs: Photographs, networks, rates) -> reporting.content.Report:
+def report(run):
     """What the report says."""
-    sections, test = reporting.sections, photographs.seen_test
-    first, *others = networks
-    found = reporting.conclusion.verdict(networks) + reporting.conclusion.transfer_effects(others, first)
-    found[:0] = [f"{network.title}: {counted(network)} test images right." for network in networks]
-    method = METHOD.format(
-        backbone=settings.backbone, weights=Path(settings.weights).name, classes=len(test.class_names),
-        train=len(photographs.train), test=len(test), strategies=", ".join(network.title for network in networks),
-        epochs=settings.epochs, batch_size=settings.batch_size, decay=LAST_LAYER["weight_decay"],
-        clip=FINE_TUNING["clip_norm"],
-        augmentation="random crops of the central square, mirrored at random" if photographs.augment else "as they are",
+    names = run.arms[0].first.class_names
+    return finetune.report(run, f"{' or '.join(names[:4])}{'' if len(names) < 5 else ' ...'}?".capitalize(), described)
+
+
+def described(run) -> str:
+    """The method in words."""
+    rates = {arm.title: arm.first.measured["learning_rate"] for arm in run.arms}
+    crops = run.arms[0].first.trial["augment"]
+    return METHOD.format(
+        **finetune.facts(run), decay=LAST_LAYER["weight_decay"], clip=FINE_TUNING["clip_norm"],
+        augmentation="random crops of the central square, mirrored at random" if crops else "as they are",
         rates=", ".join(f"{rate:.1e} ({title})" for title, rate in rates.items()),
     )  # fmt: skip
-    return reporting.content.Report(
-        title=f"{' or '.join(test.class_names[:4])}{'' if len(test.class_names) < 5 else ' ...'}?".capitalize(),
-        subtitle=f"{photographs.name}: {settings.backbone}, {settings.epochs} epochs, {settings.seeds} seed(s)",
-        summary=found,
-        sections=[
-            sections.text_section("Question and method", method),
-            sections.text_section("Results", "", sections.results_table(networks)),
-            sections.comparison_section(networks, first, found, out),
-            sections.training_section(networks, out),
-            sections.errors_section(networks, [test] * len(networks), out),
-            sections.settings_section(out.config()),
-        ],
-    )

@@ -15,12 +15,22 @@ The two best are not to be told apart on these test images (p = 0.55). Hardware:
 (undisturbed epochs took less than half the time of most).
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from tl_keras import data, evaluation, export, models, reporting, training, transfer
+from dataclasses import dataclass, replace
+from pathlib import Path
+
 from tl_keras.config import Settings as CommonSettings
 from tl_keras.config import only_own_network, option
+from tl_keras.data import selection
+from tl_keras.data.augment import FlipShift
+from tl_keras.data.image_data import ImageData
+from tl_keras.data.selection import ByClass
+from tl_keras.data.view import View
 from tl_keras.errors import InputError
+from tl_keras.study.trial import Trial, repeated
+from tl_keras.training.schedules import Recipe
+from tl_keras.transfer import strategies
 
 DEFAULT_DATA = "cifar10"
 IMAGE_SIZE = (32, 32)
@@ -84,92 +94,78 @@ def classes_of_part_b(registration: str) -> list[int]:
     return sorted([int(first), int(last)])
 
 
-def parts(images, settings: Settings) -> dict:
-    """Cut train and test images into part A (eight classes) and part B (two): {"A": (train, test), "B": ...}."""
+def load(settings: Settings) -> ImageData:
+    """The whole set; a set of fewer than ten classes is refused."""
+    images = selection.asked(settings.data, DEFAULT_DATA, settings.data_dir, IMAGE_SIZE)
     if len(images.class_names) < 10:
         raise InputError(
             f"--data: expected a set of ten classes or more, received {images.name} with "
             f"{len(images.class_names)}; choose another set"
         )
+    return images
+
+
+def trials(settings: Settings, images: ImageData) -> list[Trial]:
+    """Network A, and the three ways to a network for part B with every seed."""
     of_b = classes_of_part_b(settings.registration)
     of_a = [number for number in range(len(images.class_names)) if number not in of_b]
-    splits = [data.splits.limit(split, settings.limit, settings.seed) for split in (images.train, images.test)]
-    return {
-        name: tuple(data.splits.by_class(split, classes) for split in splits)
-        for name, classes in (("A", of_a), ("B", of_b))
-    }
-
-
-def run(settings: Settings, out) -> None:
-    """Train network A, then the three networks for part B with every seed, and write what came of it."""
-    wanted = settings.data or DEFAULT_DATA
-    images = data.sources.load(wanted, settings.data_dir, size=IMAGE_SIZE, fallback=settings.data is None)
-    part = parts(images, settings)
-    out.update_config(data=reporting.sections.describe(images))
-    name_of_data = images.name
-    del images  # the parts are copies
-    # Mirrored digits are no digits; mirrored cats are.
-    augment = data.augment.FlipShift(flip=name_of_data not in ("digits", "mnist"))
-
-    def train(name, split, seed, rate, strategy="scratch", views=None):
-        train_split, test_split = part[split]
-        training.runtime.prepare(seed, settings.precision)
-        model = models.cnn.build(len(train_split.class_names), (*IMAGE_SIZE, 3))
-        if strategy != "scratch":
-            transfer.strategies.copy_weights(kept["A"], model, new_layers=1)
-        recipe = training.schedules.Recipe(settings.epochs, settings.batch_size, rate, views=views, seed=seed)
-        phases = transfer.strategies.find(strategy).phases
-        trained = training.loop.fit(name, model, train_split, test_split, recipe, out, augment=augment, phases=phases)
-        export.saved_model.save_keras(model, out.model(name))
-        return model, evaluation.outcome.measure(model, trained, seed, train_split, test_split, out)
-
-    kept = {}
-    kept["A"], outcome_a = train("A", "A", settings.seed, RATE_A)
-    networks = [evaluation.outcome.Network("A", "A, eight classes", (outcome_a,))]
-    for name, (title, strategy, rate) in STRATEGIES.items():
-        outcomes = []
-        for repeat in range(settings.seeds):
-            file_name = f"{name}_seed{settings.seed + repeat}" if repeat else name
-            model, outcome = train(file_name, "B", settings.seed + repeat, rate, strategy, VIEWS_B)
-            kept.setdefault(name, model)
-            outcomes.append(outcome)
-        networks.append(evaluation.outcome.Network(name, title, tuple(outcomes)))
-    finish(settings, out, name_of_data, part, kept, networks)
-
-
-def finish(settings: Settings, out, name_of_data, part, kept, networks) -> None:
-    """Write models, results, report and notebook."""
-    with_classes = {name: (model, part[name[0]][0].class_names) for name, model in kept.items()}
-    notebook = reporting.notebook.of_study(__file__, settings)
-    export.publish.publish(out, networks, with_classes, compose(settings, out, name_of_data, part, networks), notebook)
-
-
-def conclusion(networks) -> list[str]:
-    """What the numbers say, in sentences."""
-    scratch, *reused = networks[1:]
-    return reporting.conclusion.verdict(networks[1:]) + reporting.conclusion.transfer_effects(reused, scratch)
-
-
-def compose(settings: Settings, out, name_of_data, part, networks) -> reporting.content.Report:
-    """What the report says."""
-    found = conclusion(networks)
-    sections, (of_a, of_b) = reporting.sections, (part[name][0].class_names for name in "AB")
-    seeds = "one seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
-    method = METHOD.format(
-        a=", ".join(of_a), b=" and ".join(of_b), train=len(part["B"][0]), test=len(part["B"][1]), views=VIEWS_B,
-        registration=settings.registration, epochs=settings.epochs,
+    part_a = ByClass(images.source, settings.data_dir, settings.limit, settings.seed, classes=tuple(of_a))
+    network_a = Trial(
+        "A", "A", "A, eight classes", part_a, View(IMAGE_SIZE, mirror=images.mirror), "cnn",
+        Recipe(settings.epochs, settings.batch_size, RATE_A, seed=settings.seed),
+        seed=settings.seed, augment=FlipShift(flip=images.mirror), precision=settings.precision,
     )  # fmt: skip
-    return reporting.content.Report(
+    found = [network_a]
+    for name, (title, strategy, rate) in STRATEGIES.items():
+        found += repeated(
+            replace(
+                network_a, name=name, arm=name, title=title, images=replace(part_a, classes=tuple(of_b)),
+                recipe=replace(network_a.recipe, learning_rate=rate, views=VIEWS_B),
+                strategy=strategies.find(strategy), start=None if strategy == "scratch" else "A",
+            ),
+            range(settings.seed, settings.seed + settings.seeds),
+        )  # fmt: skip
+    return found
+
+
+def report(run):
+    """What the report says."""
+    from tl_keras.reporting import conclusion, sections
+    from tl_keras.reporting.content import Report
+
+    settings, (arm_a, *arms_b) = run.settings, run.arms
+    scratch, *reused = arms_b
+    found = conclusion.verdict(arms_b) + conclusion.transfer_effects(reused, scratch)
+    (of_a, of_b), data_b = (arm.first.class_names for arm in (arm_a, scratch)), scratch.first.data
+    method = METHOD.format(
+        a=", ".join(of_a), b=" and ".join(of_b), train=data_b["train_images"], test=data_b["test_images"],
+        registration=settings.registration, epochs=settings.epochs, views=VIEWS_B,
+    )  # fmt: skip
+    seeds = "one seed" if settings.seeds == 1 else f"{settings.seeds} seeds"
+    return Report(
         title="What is re-using a trained network worth?",
-        subtitle=f"{name_of_data}: part A ({len(of_a)} classes) and part B ({' and '.join(of_b)}), "
+        subtitle=f"{data_b['name']}: part A ({len(of_a)} classes) and part B ({' and '.join(of_b)}), "
         f"{settings.epochs} epochs, {seeds} for part B",
         summary=found,
         sections=[
-            sections.text_section("Question and method", method, sections.layers_table(models.cnn.build(len(of_a)))),
-            sections.text_section("Results", "", sections.results_table(networks)),
-            sections.comparison_section(networks[1:], networks[1], found, out),
-            sections.training_section(networks, out),
-            sections.errors_section(networks, [part[network.name[0]][1] for network in networks], out),
-            sections.settings_section(out.config()),
+            sections.text_section("Question and method", method),
+            sections.text_section("Results", "", sections.results_table(run.arms)),
+            sections.comparison_section(arms_b, scratch),
+            sections.training_section(run.arms),
+            sections.errors_section(arms_b),
+            sections.settings_section(run.config),
         ],
     )
+
+
+def finish(run) -> dict[str, str]:
+    """Write handin.ipynb: the study in plain Keras, all of its code in one notebook, executed beside this run."""
+    from tl_keras.reporting import notebook
+
+    settings = run.settings
+    script = (Path(__file__).parent / "handin" / "cifar_ab.py").read_text(encoding="utf-8")
+    given = {"data": run.config["data"]["source"], "registration": settings.registration}
+    given |= {name: getattr(settings, name) for name in ("epochs", "batch_size", "limit", "seed", "seeds")}
+    print("executing the hand-in notebook", flush=True)
+    notebook.execute(notebook.build(script, given), run.out.path / "handin.ipynb", run.out.path)
+    return {"handin": "handin.ipynb"}

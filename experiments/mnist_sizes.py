@@ -22,17 +22,22 @@ honest: the epoch is picked on 400 validation images):
 Hardware: 2 cores of an Intel Xeon (AVX-512), 24 GiB, TensorFlow 2.21, Keras 3.15.1; 12 minutes, other work beside.
 """
 
-from dataclasses import dataclass, replace
+from __future__ import annotations
+
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from tl_keras import data, evaluation, export, models, reporting, training, transfer
 from tl_keras.config import TransferSettings, option
+from tl_keras.data import selection
+from tl_keras.data.image_data import ImageData
+from tl_keras.data.selection import FewImages
 from tl_keras.errors import InputError
+from tl_keras.models import networks
+from tl_keras.study.trial import Trial
+from tl_keras.training.schedules import Recipe
+from tl_keras.transfer.strategies import find
 
 DEFAULT_DATA = "mnist"
-SEEN = (224, 224)
 # Chosen on the validation images of one draw, among 0.001, 0.003, 0.01 and 0.03.
 RATE = 1e-2
 
@@ -45,7 +50,8 @@ are computed once for each network: all sizes and draws share them.
 
 The study asks for the lowest test error over the epochs. That picks the epoch by the test images ({test:,}), which is \
 optimistic. Beside it stands the honest figure: the epoch is picked on {validation:,} validation images that are \
-neither trained on nor tested on, and the test error of that epoch is read."""
+neither trained on nor tested on, and the test error of that epoch is read. Both are followed in one and the same \
+training."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class Settings(TransferSettings):
     epochs: int = option(50, "passes over the training images", minimum=1)
     batch_size: int = option(32, "images per training step", minimum=1)
     backbone: str = option("resnet50,vgg19", "the frozen networks, separated by commas")
-    weights: str = option("imagenet", "their weights: imagenet, none or files; one for all, or one each")
+    weights: str | None = option(None, "their weights: imagenet, none or files; one for all, or one each")
     seeds: int = option(5, "how many draws of each training set", minimum=2)
     sizes: str = option("10,30,50,70,90", "training images per class, separated by commas")
     validation: int = option(40, "images per class that pick the epoch honestly, never trained on", minimum=1)
@@ -65,9 +71,7 @@ class Settings(TransferSettings):
         super().__post_init__()
         if self.lr == "find":
             raise InputError("--lr: expected a number, received find; the sets differ too much in size for one range")
-        for name in self.networks:
-            models.backbones.find(name)
-        self.counts  # noqa: B018, checked before anything is loaded
+        _ = self.networks, self.counts  # checked before anything is loaded
 
     @property
     def networks(self) -> dict[str, str]:
@@ -76,120 +80,107 @@ class Settings(TransferSettings):
         >>> Settings(backbone="resnet50,vgg19", weights="none").networks
         {'resnet50': 'none', 'vgg19': 'none'}
         """
-        names, weights = (text.split(",") for text in (self.backbone, self.weights))
-        if len(names) != len(set(names)):
+        names = self.backbone.split(",")
+        weights = self.weights.split(",") if self.weights else [None]
+        if len({Path(name).stem for name in names}) != len(names):
             raise InputError(f"--backbone: expected different networks, received {self.backbone}; name each once")
         if len(weights) not in (1, len(names)):
             raise InputError(
                 f"--weights: expected one for all or one for each of {len(names)} backbones, received {len(weights)}; "
                 "separate them by commas"
             )
-        return dict(zip(names, weights * len(names), strict=False))
+        given = weights * len(names) if len(weights) == 1 else weights
+        return {name: networks.weights_of(name, weight) for name, weight in zip(names, given, strict=True)}
 
     @property
     def counts(self) -> list[int]:
         """The training-set sizes, images per class, ascending."""
         texts = self.sizes.split(",")
-        if not all(text.strip().isdigit() and int(text) for text in texts):
+        if not all(text.strip().isdecimal() and int(text) for text in texts):
             raise InputError(f"--sizes: expected numbers above zero, received {self.sizes!r}; give some such as 10,30")
         return sorted({int(text) for text in texts})
 
 
-def load(settings: Settings, out):
-    """(validation, draws, test): the draws hold the largest number of images of each class."""
-    images = data.sources.load(settings.data or DEFAULT_DATA, settings.data_dir, fallback=not settings.data)
-    out.update_config(data=reporting.sections.describe(images))
-    train = data.splits.limit(images.train, settings.limit, settings.seed)
-    test = data.splits.limit(images.test, settings.test_limit or settings.limit, settings.seed)
-    validation, rest = data.splits.per_class(train, settings.validation, settings.seed)
-    draws = [
-        {count: data.splits.per_class(rest, count, settings.seed + draw)[0].ids for count in settings.counts}
-        for draw in range(settings.seeds)
-    ]
-    drawn = rest.take(np.flatnonzero(np.isin(rest.ids, np.concatenate([draw[settings.counts[-1]] for draw in draws]))))
-    return images.name, drawn, draws, validation, test
+def load(settings: Settings) -> ImageData:
+    """The digits at their own size; each trial scales what it reads to the size of its network."""
+    return selection.asked(settings.data, DEFAULT_DATA, settings.data_dir, None)
 
 
-def features(settings: Settings, out, name: str, weights: str, splits):
-    """The network, its name, the part that trains, and what the frozen part makes of each split, computed once."""
-    training.runtime.prepare(settings.seed, settings.precision)
-    network = models.backbones.build(name, len(splits[0].class_names), weights)
-    model = models.heads.with_softmax(network)
-    transfer.strategies.set_trainable(model, transfer.strategies.Phase(last_layers=1))
-    prefix, suffix = transfer.frozen.split_frozen(model)
-    storage = transfer.activations.Storage(out.activations, settings.activations, settings.disk_limit)
-    stored = []
-    for split in splits:
-        seen = replace(split, images=data.lazy.Resized(split.images, SEEN))
-        print(f"{name}: features of {len(split):,} images", flush=True)
-        stored.append(replace(split, images=transfer.activations.store(prefix, seen, storage)[0]))
-    return model, network.name, suffix, stored
-
-
-def train(settings: Settings, out, name: str, suffix, splits, seed: int):
-    """Train a new last layer; return it, its training and the epochs picked."""
-    train_split, validation, test = splits
-    recipe = training.schedules.Recipe(
-        settings.epochs, settings.batch_size, settings.learning_rate(RATE), schedule="constant", weight_decay=0.0,
-        label_smoothing=0.0, seed=seed,
-    )  # fmt: skip
-    curves = []
-    # Twice the very same training, bit for bit: measured on the validation images, then on the test images.
-    for file_name, split in ((f"{name}_validation", validation), (name, test)):
-        training.runtime.prepare(seed, settings.precision)
-        head = models.heads.renewed(suffix)
-        trained = training.loop.fit(file_name, head, train_split, split, recipe, out)
-        curves.append(trained.history["val_accuracy"])
-    return head, trained, evaluation.epoch_choice.choose(*curves)
-
-
-def run(settings: Settings, out) -> None:
-    """Train a last layer for every network, size and draw, and write what came of it."""
-    name_of_data, drawn, draws, validation, test = load(settings, out)
-    choices, networks, kept = {}, [], {}
-    for name, weights in settings.networks.items():
-        model, short, suffix, stored = features(settings, out, name, weights, (drawn, validation, test))
-        outcomes = []
+def trials(settings: Settings, images: ImageData) -> list[Trial]:
+    """A new last layer for every network, size and draw; the largest sets are the arms called by the network alone."""
+    largest = settings.counts[-1]
+    recipe = {"schedule": "constant", "weight_decay": 0.0, "label_smoothing": 0.0}
+    found = []
+    for backbone, weights in settings.networks.items():
+        view, short = networks.view(backbone, images.mirror, margin=False), _short(backbone)
         for size in settings.counts:
-            for draw, ids in enumerate(draws):
-                part = stored[0].take(np.flatnonzero(np.isin(drawn.ids, ids[size])))
-                file_name = f"{short}_{size}" + (f"_draw{draw + 1}" if draw else "")
-                seed = settings.seed + draw
-                head, trained, choice = train(settings, out, file_name, suffix, (part, *stored[1:]), seed)
-                choices.setdefault((short, size), []).append(choice)
-                if size == settings.counts[-1]:
-                    outcomes.append(evaluation.outcome.measure(head, trained, seed, part, stored[2], out))
-                    if not draw:
-                        suffix.set_weights(head.get_weights())
-                        export.saved_model.save_keras(model, out.model(file_name))
-                        kept[short] = (model, test.class_names)
-        networks.append(evaluation.outcome.Network(short, f"{short}, {size} a class", tuple(outcomes)))
-    finish(settings, out, name_of_data, test, choices, networks, kept)
+            for draw, seed in enumerate(settings.repeats):
+                few = FewImages(
+                    images.source, settings.data_dir, settings.limit, settings.seed, settings.validation,
+                    per_class=size, draw=draw, draws=settings.seeds, largest=largest, test_limit=settings.test_limit,
+                )  # fmt: skip
+                rate = settings.learning_rate(RATE)
+                found.append(Trial(
+                    f"{short}_{size}" + (f"_draw{draw + 1}" if draw else ""),
+                    short if size == largest else f"{short}_{size}", f"{short}, {size} a class", few, view, backbone,
+                    Recipe(settings.epochs, settings.batch_size, rate, seed=seed, **recipe),
+                    weights=weights, strategy=find("last_layer"), seed=seed, precision=settings.precision,
+                    activations=settings.activations, disk_limit=settings.disk_limit, body_seed=settings.seed,
+                    keep=size == largest and not draw,
+                ))  # fmt: skip
+    return found
 
 
-def finish(settings: Settings, out, name_of_data: str, test, choices, networks, kept) -> None:
-    """Write models, results, report and notebook."""
-    sections, table = reporting.sections, reporting.sizes.table(choices)
-    found = reporting.sizes.sentences(choices) + reporting.conclusion.verdict(networks)
+def _short(backbone: str) -> str:
+    return Path(backbone).stem if backbone.endswith((".keras", ".h5")) else backbone
+
+
+def choices(run) -> dict:
+    """The epochs picked in every draw, under (network, images per class)."""
+    from experiments.few_images.epoch_choice import choose
+
+    found: dict = {}
+    for record in run.records:
+        picked = choose(record.history["accuracy_validation"], record.history["val_accuracy"])
+        place = _short(record.trial["network"]), record.trial["images"]["per_class"]
+        found.setdefault(place, []).append(picked)
+    return found
+
+
+def report(run):
+    """What the report says."""
+    from experiments.few_images import pages
+    from tl_keras.reporting import conclusion, sections
+    from tl_keras.reporting.content import Report
+
+    settings, picked = run.settings, choices(run)
+    shorts = [_short(backbone) for backbone in settings.networks]
+    arms, record = [run.arm(short) for short in shorts], run.records[0]
+    found = pages.sentences(picked) + conclusion.verdict(arms)
     method = METHOD.format(
-        backbones=" and ".join(kept), weights=", ".join(Path(text).name for text in settings.weights.split(",")),
-        classes=len(test.class_names), epochs=settings.epochs, rate=settings.learning_rate(RATE), data=name_of_data,
-        batch_size=settings.batch_size, sizes=", ".join(map(str, settings.counts)), draws=settings.seeds,
-        test=len(test), validation=settings.validation * len(test.class_names),
+        backbones=" and ".join(shorts), weights=", ".join(Path(text).name for text in settings.networks.values()),
+        classes=len(record.class_names), epochs=settings.epochs, rate=settings.learning_rate(RATE),
+        data=record.data["name"], batch_size=settings.batch_size, sizes=", ".join(map(str, settings.counts)),
+        draws=settings.seeds, test=record.data["test_images"],
+        validation=settings.validation * len(record.class_names),
     )  # fmt: skip
-    report = reporting.content.Report(
+    return Report(
         title="How many images does a frozen network need?",
-        subtitle=f"{name_of_data}: {', '.join(kept)}, {settings.seeds} draws of each size",
+        subtitle=f"{record.data['name']}: {', '.join(shorts)}, {settings.seeds} draws of each size",
         summary=found,
         sections=[
             sections.text_section("Question and method", method),
-            sections.text_section("Results", "", table, *reporting.sizes.charts(choices, out)),
-            sections.text_section("The largest sets, after the last epoch", "", sections.results_table(networks)),
-            sections.training_section(networks, out),
-            sections.errors_section(networks, [test] * len(networks), out),
-            sections.settings_section(out.config()),
+            sections.text_section("Results", "", pages.table(picked), pages.chart(picked)),
+            sections.text_section("The largest sets, after the last epoch", "", sections.results_table(arms)),
+            sections.training_section(arms),
+            sections.errors_section(arms),
+            sections.settings_section(run.config),
         ],
     )
-    notebook = reporting.notebook.of_study(__file__, settings)
-    export.publish.publish(out, networks, kept, report, notebook, sizes=reporting.sizes.entries(choices))
-    print(f"\n{table.text}")
+
+
+def entries(run) -> dict[str, list]:
+    """Every draw, for results.json."""
+    from experiments.few_images import pages
+
+    return {"sizes": pages.entries(choices(run))}

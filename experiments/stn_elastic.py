@@ -20,22 +20,22 @@ Hardware: 2 cores of an Intel Xeon (AVX-512) with other work beside, TensorFlow 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from experiments import stn
+from experiments.stn.tutorial import load as load
+from tl_keras import reporting
+from tl_keras.config import option
+from tl_keras.data.image_data import ImageData
+from tl_keras.study.trial import Trial, repeated
+from tl_keras.training.schedules import Recipe
 
-from tl_keras import data, evaluation, export, models, reporting, training
-from tl_keras.config import Settings as CommonSettings
-from tl_keras.config import only_own_network, option
+if TYPE_CHECKING:
+    from tl_keras.study.pages import Run
 
-DEFAULT_DATA = "mnist"
-IMAGE_SIZE = (28, 28)  # what the network was made for; smaller images, such as the digits, are scaled up
 # Chosen among 0.001, 0.002 and 0.005 on deformed training images held out, after 6 epochs of 30,000 (0.941, 0.950 and
 # 0.944; the tutorial's plain SGD at a constant 0.01: 0.743); after 5 of 60,000 the first two: 0.956, 0.963.
-RECIPE = {"learning_rate": 2e-3, "optimizer": "adamw", "label_smoothing": 0.0}
-NETWORKS = {"stn": ("transformer", True), "plain": ("plain", False)}
-THIRDS = ("original", "elastic", "zoomed_out")
-ZOOM = 4
-PROBED = 2_000  # test images whose fields are measured
+RECIPE: dict[str, Any] = {"learning_rate": 2e-3, "optimizer": "adamw", "label_smoothing": 0.0}
 
 METHOD = """\
 Every image of {name} comes three times: as it is, elastically deformed, and zoomed out by {zoom} (the mean of the \
@@ -56,135 +56,48 @@ an affine map could undo all of it."""
 
 
 @dataclass(frozen=True)
-class Settings(CommonSettings):
+class Settings(stn.tutorial.Settings):
     """What this study can be asked; `limit` counts images before they are deformed."""
 
     epochs: int = option(10, "passes over the training images", minimum=1)
-    batch_size: int = option(64, "images per training step", minimum=1)
-    seeds: int = option(1, "how often each network is trained", minimum=1)
-
-    def __post_init__(self):
-        super().__post_init__()
-        only_own_network(self)
 
 
-def deformations(settings: Settings, part: str) -> tuple:
-    """What is done to the images of `train` or `test`: no field of one comes in the other."""
-    seed = 2 * settings.seed + (part == "test")
-    return data.deform.Elastic(seed), data.deform.ZoomOut(ZOOM)
+def trials(settings: Settings, images: ImageData) -> list[Trial]:
+    """Both networks with every seed, on one set of deformed copies."""
+    copies = stn.copies.Copies(images.source, settings.data_dir, settings.limit, settings.seed)
+    view, recipe = stn.tutorial.view(images), Recipe(settings.epochs, settings.batch_size, **RECIPE)
+    plain = Trial("plain", "plain", "plain", copies, view, "stn_plain", recipe, precision=settings.precision)
+    undone = stn.measures.ElasticUndone(copies.elastic("test"))
+    transformer = replace(plain, name="stn", arm="stn", title="transformer", network="stn", measures=(undone,))
+    return [trial for arm in (transformer, plain) for trial in repeated(arm, settings.repetitions)]
 
 
-def load(settings: Settings, out=None) -> data.sources.ImageData:
-    """The images with their deformed copies; in config.json what they are."""
-    images = data.sources.load(settings.data or DEFAULT_DATA, settings.data_dir, IMAGE_SIZE, fallback=not settings.data)
-    grown = {}
-    for part in ("train", "test"):
-        split = data.splits.limit(getattr(images, part), settings.limit, settings.seed)
-        # The network reads the mean of the channels: one of them is deformed and stored, and stands for three.
-        grey = split.images.sum(axis=-1, keepdims=True, dtype="uint16") // 3
-        grown[part] = data.deform.grow(replace(split, images=grey.astype("uint8")), deformations(settings, part))
-        seen = np.broadcast_to(grown[part].images, (len(grown[part]), *IMAGE_SIZE, 3))
-        grown[part] = replace(grown[part], images=seen)
-    images = data.sources.ImageData(images.name, **grown)
-    if out:
-        made = {part: list(map(repr, deformations(settings, part))) for part in grown}
-        out.update_config(data=reporting.sections.describe(images) | {"deformations": made})
-    return images
-
-
-def thirds(count: int) -> dict[str, slice]:
-    """Where the images as they were, the elastic and the zoomed-out ones stand among `count`.
-
-    >>> thirds(30)["elastic"]
-    slice(10, 20, None)
-    """
-    third = count // 3
-    return {name: slice(number * third, (number + 1) * third) for number, name in enumerate(THIRDS)}
-
-
-def train(settings: Settings, out, images: data.sources.ImageData, name: str, seed: int):
-    """Train one network; return it with what it came to."""
-    training.runtime.prepare(seed, settings.precision)
-    model = models.stn_network.build((*IMAGE_SIZE, 3), len(images.class_names), NETWORKS[name][1])
-    recipe = training.schedules.Recipe(settings.epochs, settings.batch_size, **RECIPE, seed=seed)
-    file_name = name if seed == settings.seed else f"{name}_seed{seed}"
-    watched = {third: images.test.take(rows) for third, rows in thirds(len(images.test)).items()}
-    trained = training.loop.fit(file_name, model, images.train, images.test, recipe, out, watched=watched)
-    export.saved_model.save_keras(model, out.model(file_name))
-    return model, evaluation.outcome.measure(model, trained, seed, images.train, images.test, out)
-
-
-def run(settings: Settings, out) -> None:
-    """Train both networks with every seed, measure what the transformers undo, and write what came of it."""
-    images, networks, kept, undone = load(settings, out), [], {}, []
-    for name, (title, transformer) in NETWORKS.items():
-        outcomes = []
-        for seed in range(settings.seed, settings.seed + settings.seeds):
-            model, outcome = train(settings, out, images, name, seed)
-            kept.setdefault(name, model)
-            outcomes.append(outcome)
-            if transformer:
-                undone.append(measure(model, settings, images.test))
-        networks.append(evaluation.outcome.Network(name, title, tuple(outcomes)))
-    notebook = reporting.notebook.of_study(__file__, settings)
-    report = compose(settings, out, images, networks, kept["stn"], undone)
-    named = {name: (model, images.class_names) for name, model in kept.items()}
-    export.publish.publish(out, networks, named, report, notebook, undone=reporting.elastic.entries(undone))
-    print("\n" + reporting.elastic.undone_table(undone).text)
-
-
-def probed(count: int) -> np.ndarray:
-    """Which images of a third of `count` test images are measured: the same in every run."""
-    return data.splits.drawn(count // 3, PROBED)
-
-
-def fields(settings: Settings, count: int) -> np.ndarray:
-    """The elastic fields (n, H, W, 2) of the probed images."""
-    elastic, _ = deformations(settings, "test")
-    moved = (elastic.displacement(int(row), IMAGE_SIZE) for row in probed(count))
-    return np.stack([data.deform.field(each, IMAGE_SIZE) for each in moved])
-
-
-def measure(model, settings: Settings, test) -> evaluation.elastic_field.Undone:
-    """What the transformer of `model` does about both deformations."""
-    copies = {name: test.images[rows][probed(len(test))] for name, rows in thirds(len(test)).items()}
-    thetas = {name: models.stn_network.thetas(model, images) for name, images in copies.items()}
-    # A pixel counts by its brightness; black ones next to nothing, so that there is an answer for a blank image too.
-    ink = {name: images.mean(axis=-1) + 0.01 for name, images in copies.items()}
-    original, elastic, zoomed = thetas.values()
-    found, moved = evaluation.elastic_field, fields(settings, len(test))
-    zoom = np.broadcast_to(found.zoom_field(ZOOM, IMAGE_SIZE), moved.shape)
-    return found.Undone(
-        scale=found.scale_undone(original, zoomed, ZOOM),
-        zoom=found.measure(original, zoomed, zoom, ink["zoomed_out"]),
-        elastic=found.measure(original, elastic, moved, ink["elastic"]),
-        spread={name: found.spread(theta, IMAGE_SIZE) for name, theta in thetas.items()},
-    )
-
-
-def compose(settings: Settings, out, images, networks, model, undone) -> reporting.content.Report:
+def report(run: Run) -> reporting.content.Report:
     """What the report says."""
-    sections, pages, test = reporting.sections, reporting.elastic, images.test
-    elastic, _ = deformations(settings, "test")
+    transformer, plain = run.arms
+    first, undone, pages = transformer.first, entries(run)["undone"], stn.elastic_pages
+    sections, sigma = reporting.sections, first.trial["measures"][0]["elastic"]["sigma"]
     method = METHOD.format(
-        name=images.name, zoom=ZOOM, train=len(images.train), test=len(test), sigma=elastic.sigma * min(IMAGE_SIZE),
-        epochs=settings.epochs, batch_size=settings.batch_size, rate=RECIPE["learning_rate"],
-        probed=len(probed(len(test))),
+        name=first.data["name"], zoom=stn.copies.ZOOM, sigma=sigma * min(stn.tutorial.IMAGE_SIZE),
+        train=first.data["train_images"], test=first.data["test_images"], epochs=run.settings.epochs,
+        batch_size=run.settings.batch_size, rate=RECIPE["learning_rate"], probed=undone[0]["images"],
     )  # fmt: skip
-    found = reporting.conclusion.verdict(networks) + pages.accuracy_sentences(networks, thirds(len(test)))
-    chosen = {name: test.images[rows][probed(len(test))] for name, rows in thirds(len(test)).items()}
-    thetas = {name: models.stn_network.thetas(model, each) for name, each in chosen.items()}
+    found = reporting.conclusion.verdict(run.arms) + pages.accuracy_sentences(transformer, plain)
     return reporting.content.Report(
         title="Does a spatial transformer learn to undo elastic deformations and a zoom-out?",
-        subtitle=f"{images.name}, three times as large: {settings.epochs} epochs, {settings.seeds} seed(s)",
-        summary=found + pages.undone_sentences(undone, ZOOM),
+        subtitle=f"three times {first.data['name']}: {run.settings.epochs} epochs, {run.settings.seeds} seed(s)",
+        summary=found + pages.undone_sentences(undone),
         sections=[
             sections.text_section("Question and method", method),
-            pages.accuracy_section(networks, thirds(len(test)), out),
-            pages.images_section(chosen, thetas, out),
-            pages.undone_section(undone, chosen["elastic"], fields(settings, len(test)), out),
-            sections.training_section(networks, out),
-            sections.errors_section(networks, [test] * len(networks), out),
-            sections.settings_section(out.config()),
+            pages.accuracy_section(run.arms),
+            pages.undone_section(transformer),
+            sections.training_section(run.arms),
+            sections.errors_section(run.arms),
+            sections.settings_section(run.config),
         ],
     )
+
+
+def entries(run: Run) -> dict:
+    """What every training of the transformer undoes, for results.json."""
+    return {"undone": [record.measured["undone"] for record in run.arm("stn").records]}

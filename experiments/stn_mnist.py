@@ -14,15 +14,24 @@ shear 0.66, scale 0.43, shift x 0.24, shift y 0.22, rotation 0.12.
 Hardware: 2 cores of an Intel Xeon (AVX-512), TensorFlow 2.21, Keras 3.15.1; 50 minutes, other work beside.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from tl_keras import data, evaluation, export, models, reporting, training
-from tl_keras.config import Settings as CommonSettings
-from tl_keras.config import only_own_network, option
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-DEFAULT_DATA = "mnist"
-IMAGE_SIZE = (28, 28)  # the tutorial's convolutions do not pad: smaller images, such as the digits, are scaled up
-RECIPES = {
+from experiments import stn
+from experiments.stn.tutorial import Settings as Settings
+from experiments.stn.tutorial import load as load
+from tl_keras import reporting
+from tl_keras.data.image_data import ImageData
+from tl_keras.data.selection import Selection
+from tl_keras.study.trial import Trial, repeated
+from tl_keras.training.schedules import Recipe
+
+if TYPE_CHECKING:
+    from tl_keras.study.pages import Run
+
+RECIPES: dict[str, dict[str, Any]] = {
     "tutorial": {"learning_rate": 0.01, "optimizer": "sgd", "momentum": 0.0, "schedule": "constant",
                  "weight_decay": 0.0, "label_smoothing": 0.0},
     # Chosen on 10,000 training images held out, one run each, with Keras' initial weights: 0.991; AdamW at 5e-3 came to
@@ -30,14 +39,13 @@ RECIPES = {
     # With the present initial weights this one came to 0.990.
     "one_cycle": {"learning_rate": 2e-3, "optimizer": "adamw", "label_smoothing": 0.1},
 }  # fmt: skip
-NETWORKS = {  # name: (title, recipe, with the transformer)
-    "stn_tutorial": ("transformer, tutorial", "tutorial", True),
-    "plain_tutorial": ("plain, tutorial", "tutorial", False),
-    "stn_one_cycle": ("transformer, one-cycle", "one_cycle", True),
-    "plain_one_cycle": ("plain, one-cycle", "one_cycle", False),
+ARMS = {  # name: (title, recipe, network)
+    "stn_tutorial": ("transformer, tutorial", "tutorial", "stn"),
+    "plain_tutorial": ("plain, tutorial", "tutorial", "stn_plain"),
+    "stn_one_cycle": ("transformer, one-cycle", "one_cycle", "stn"),
+    "plain_one_cycle": ("plain, one-cycle", "one_cycle", "stn_plain"),
 }
 PAIRS = (("stn_tutorial", "plain_tutorial"), ("stn_one_cycle", "plain_one_cycle"))
-PROBED = 2_000  # test images that are deformed
 
 METHOD = """\
 The network is that of PyTorch's tutorial on spatial transformers: a localization network (convolutions of 8 and 10 \
@@ -45,7 +53,7 @@ filters, 32 units) predicts six numbers, theta, for each image; the image is res
 classifier (convolutions of 10 and 20 filters, 50 units, Dropout) reads what came of it. "Plain" is the same \
 classifier on the images as they are. {train:,} training and {test:,} test images, {epochs} epochs in batches of \
 {batch_size}; "tutorial" is gradient descent at a rate of 0.01, "one-cycle" AdamW with a peak rate of {peak:.0e} and \
-labels smoothed by 0.1, chosen on training images that were held out. The test images were measured after every \
+labels smoothed by 0.1, chosen on training images that were held out. The {watched} images were measured after every \
 epoch, but nothing was chosen by them: the weights after the last epoch count.
 
 Which deformations did the transformer learn? Theta is taken apart into rotation, scales, shear and shifts, for every \
@@ -56,128 +64,47 @@ of what was undone on what was applied is 1 where all of it is undone and 0 wher
 it stands the accuracy on the deformed images with and without the transformer. No deformed image was trained on."""
 
 
-@dataclass(frozen=True)
-class Settings(CommonSettings):
-    """What this study can be asked; epochs and batch size are the tutorial's."""
-
-    batch_size: int = option(64, "images per training step", minimum=1)
-    seeds: int = option(1, "how often each network is trained", minimum=1)
-
-    def __post_init__(self):
-        super().__post_init__()
-        only_own_network(self)
-
-
-@dataclass
-class Measured:
-    """What is known of one network beside its outcomes: its first model, responses and accuracies under deformation."""
-
-    model: object
-    responses: list
-    accuracies: list
-
-
-def load(settings: Settings, out) -> data.sources.ImageData:
-    """The images, and in config.json what they are."""
-    images = data.sources.load(settings.data or DEFAULT_DATA, settings.data_dir, IMAGE_SIZE, fallback=not settings.data)
-    out.update_config(data=reporting.sections.describe(images))
-    cut = {part: data.splits.limit(getattr(images, part), settings.limit, settings.seed) for part in ("train", "test")}
-    return data.sources.ImageData(images.name, **cut)
-
-
-def train(settings: Settings, out, images: data.sources.ImageData, name: str, seed: int):
-    """Train one network; return it with what it came to."""
-    _, recipe, transformer = NETWORKS[name]
-    training.runtime.prepare(seed, settings.precision)
-    model = models.stn_network.build((*IMAGE_SIZE, 3), len(images.class_names), transformer)
-    recipe = training.schedules.Recipe(settings.epochs, settings.batch_size, **RECIPES[recipe], seed=seed)
-    file_name = name if seed == settings.seed else f"{name}_seed{seed}"
-    trained = training.loop.fit(file_name, model, images.train, images.test, recipe, out)
-    export.saved_model.save_keras(model, out.model(file_name))
-    return model, evaluation.outcome.measure(model, trained, seed, images.train, images.test, out)
-
-
-def run(settings: Settings, out) -> None:
-    """Train the four networks with every seed, measure what the transformers undo, and write what came of it."""
-    images, networks, measured = load(settings, out), [], {}
-    probed = images.test.take(data.splits.drawn(len(images.test), PROBED))
-    for name, (title, _, transformer) in NETWORKS.items():
-        outcomes = []
-        for seed in range(settings.seed, settings.seed + settings.seeds):
-            model, outcome = train(settings, out, images, name, seed)
-            outcomes.append(outcome)
-            print(f"{outcome.name}: measuring on deformed images", flush=True)
-            if seed == settings.seed:
-                curves = [evaluation.deformation.accuracies(model, probed, kind) for kind in deformations()]
-                measured[name] = Measured(model, [], curves)
-            if transformer:
-                measured[name].responses.append(respond(model, probed.images))
-        networks.append(evaluation.outcome.Network(name, title, tuple(outcomes)))
-    finish(settings, out, images, networks, measured)
-
-
-def deformations():
-    """Those that are measured."""
-    return evaluation.deformation.DEFORMATIONS
-
-
-def respond(model, images) -> list:
-    """What the transformer of `model` does about each deformation."""
-    return [
-        evaluation.deformation.undone(lambda seen: models.stn_network.thetas(model, seen), images, kind)
-        for kind in deformations()
-    ]
-
-
-def conclusion(networks, measured) -> list[str]:
-    """What the numbers say, in sentences."""
-    by_name, pages = {network.name: network for network in networks}, reporting.deformations
-    found = [line for pair in PAIRS for line in reporting.conclusion.verdict([by_name[name] for name in pair])]
-    found += pages.sentences(titled(measured))
-    for name, plain in PAIRS:
-        curves = (measured[each].accuracies for each in (name, plain))
-        found += pages.gains(deformations(), NETWORKS[name][0], *curves)
+def trials(settings: Settings, images: ImageData) -> list[Trial]:
+    """The four networks with every seed; of later seeds only the slopes are measured."""
+    selected = Selection(images.source, settings.data_dir, settings.limit, settings.seed)
+    view, found = stn.tutorial.view(images), []
+    for name, (title, settled, network) in ARMS.items():
+        recipe = Recipe(settings.epochs, settings.batch_size, **RECIPES[settled])
+        trial = Trial(name, name, title, selected, view, network, recipe, precision=settings.precision)
+        first, *others = repeated(trial, settings.repetitions)
+        measures = (stn.measures.Undone(), stn.measures.Theta()) if network == "stn" else ()
+        found.append(replace(first, measures=(stn.measures.Deformed(), *measures)))
+        found += [replace(other, measures=measures[:1]) for other in others]
     return found
 
 
-def finish(settings: Settings, out, images, networks, measured) -> None:
-    """Write models, results, report and notebook."""
-    found, transformers = conclusion(networks, measured), titled(measured)
-    notebook = reporting.notebook.of_study(__file__, settings)
-    kept = {name: (each.model, images.class_names) for name, each in measured.items()}
-    told = reporting.deformations.entries(transformers)
-    report = compose(settings, out, images, networks, measured, found)
-    export.publish.publish(out, networks, kept, report, notebook, deformations=told)
-    print("\n" + reporting.deformations.slopes_table(transformers).text)
-
-
-def titled(measured) -> dict[str, list]:
-    """The responses of the transformers under their titles."""
-    return {NETWORKS[name][0]: measured[name].responses for name, _ in PAIRS}
-
-
-def compose(settings: Settings, out, images, networks, measured, found) -> reporting.content.Report:
+def report(run: Run) -> reporting.content.Report:
     """What the report says."""
-    sections, pages = reporting.sections, reporting.deformations
+    sections, pages, first = reporting.sections, stn.deformation_pages, run.arms[0].first
+    pairs = [(run.arm(name), run.arm(plain)) for name, plain in PAIRS]
+    pairs.sort(key=lambda pair: max(arm.accuracy for arm in pair), reverse=True)
+    verdicts = [line for pair in pairs for line in reporting.conclusion.verdict(pair)]
     method = METHOD.format(
-        train=len(images.train), test=len(images.test), epochs=settings.epochs, batch_size=settings.batch_size,
-        peak=RECIPES["one_cycle"]["learning_rate"], probed=min(PROBED, len(images.test)),
+        train=first.data["train_images"], test=first.data["test_images"], probed=first.measured["deformed"]["images"],
+        epochs=run.settings.epochs, batch_size=run.settings.batch_size, peak=RECIPES["one_cycle"]["learning_rate"],
+        watched=first.data["watched"],
     )  # fmt: skip
-    accuracies = {NETWORKS[name][0]: each.accuracies for name, each in measured.items()}
-    thetas = {name: models.stn_network.thetas(measured[name].model, images.test.images) for name, _ in PAIRS}
     return reporting.content.Report(
         title="What does a spatial transformer learn to undo?",
-        subtitle=f"{images.name}: {settings.epochs} epochs, {settings.seeds} seed(s)",
-        summary=found,
+        subtitle=f"{first.data['name']}: {run.settings.epochs} epochs, {run.settings.seeds} seed(s)",
+        summary=verdicts + pages.sentences(pairs),
         sections=[
             sections.text_section("Question and method", method),
-            sections.text_section(
-                "Results", "", sections.results_table(networks), *sections.comparison_figures(networks, out)
-            ),
-            *[pages.theta_section(NETWORKS[name][0], name, theta, images.test, out) for name, theta in thetas.items()],
-            pages.undone_section(titled(measured), deformations(), accuracies, out),
-            sections.training_section(networks, out),
-            sections.errors_section(networks, [images.test] * len(networks), out),
-            sections.settings_section(out.config()),
+            sections.text_section("Results", "", sections.results_table(run.arms)),
+            pages.undone_section(pairs),
+            pages.theta_section([transformer for transformer, _ in pairs]),
+            sections.training_section(run.arms),
+            sections.errors_section(run.arms),
+            sections.settings_section(run.config),
         ],
     )
+
+
+def entries(run: Run) -> dict:
+    """Every slope, for results.json."""
+    return {"deformations": stn.deformation_pages.entries([run.arm(name) for name, _ in PAIRS])}

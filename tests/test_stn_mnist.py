@@ -1,149 +1,126 @@
-"""The study of spatial transformers, whole, on a few digits: its files, that all of them say the same, its refusals."""
+"""The study of spatial transformers: its trials, a whole run on a few digits whose files agree, its refusals."""
 
 import json
 
-import nbformat
 import numpy as np
 import pytest
 
 from experiments import stn_mnist
 from tests.fresh import python, table
 from tests.isolation import isolate
+from tl_keras import records, values
 from tl_keras.run import main
+from tl_keras.run_folder import RunFolder
+from tl_keras.study import pages
 
-NETWORKS = ("stn_tutorial", "plain_tutorial", "stn_one_cycle", "plain_one_cycle")
+ARMS = ("stn_tutorial", "plain_tutorial", "stn_one_cycle", "plain_one_cycle")
 TRANSFORMERS = ("stn_tutorial", "stn_one_cycle")
 KINDS = ["rotation", "scale", "shear", "shift x", "shift y"]
 
 
-class Study:
-    """A run of two seeds, and what a fresh process finds in its models' files."""
-
-    def __init__(self, place):
-        self.place, self.folder = place, place / "run"
-        options = ["--epochs", "2", "--limit", "160", "--batch-size", "16", "--seeds", "2", "--out", "run"]
-        self.done = python("-m", "tl_keras.run", "stn_mnist", *options, folder=place)
-        assert self.done.returncode == 0, self.done.stdout + self.done.stderr
-        self.results = json.loads((self.folder / "results.json").read_text())
-        self.models = self.results["models"]
-        self.cells = nbformat.read(self.folder / "notebook.ipynb", as_version=4).cells
-
-    @property
-    def printed(self):
-        outputs = [output for cell in self.cells for output in cell.get("outputs", [])]
-        return "".join(output.text for output in outputs if output.output_type == "stream" and output.name == "stdout")
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run on a few digits: what it printed, and its folder."""
+    place = tmp_path_factory.mktemp("place")
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(patch, tmp_path_factory.mktemp("study") / "nothing")
+        options = ["--epochs", "2", "--limit", "60", "--batch-size", "16", "--out", "run"]
+        done = python("-m", "tl_keras.run", "stn_mnist", *options, folder=place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done, place / "run"
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        isolate(patch, tmp_path_factory.mktemp("study") / "nothing")
-        yield Study(tmp_path_factory.mktemp("place"))
+def results(run):
+    return json.loads((run[1] / "results.json").read_text())
 
 
-def test_mnist_is_replaced_loudly(study):
-    assert "GOING ON WITH 'digits', NOT 'mnist'" in study.done.stderr
-    assert study.results["data"] == "digits"
+def test_mnist_is_replaced_loudly(run, results):
+    assert run[0].stderr.count("GOING ON WITH 'digits', NOT 'mnist'") == 1
+    assert results["data"] == "digits" and list(results["models"]) == list(ARMS)
 
 
-def test_the_run_folder_holds_what_was_promised(study):
-    expected = ["config.json", "report.html", "report.pdf"]
-    for name in NETWORKS:
-        for trained in (name, f"{name}_seed1"):
-            expected += [f"history/{trained}.csv", f"predictions/{trained}.csv", f"models/{trained}.keras"]
-        expected += [f"plots/{kind}_{name}.png" for kind in ("history", "confusion", "samples")]
-    expected += [f"plots/{kind}_{name}.png" for kind in ("theta", "extremes") for name in TRANSFORMERS]
-    expected += [f"plots/{name}.png" for name in ("undone", "accuracy_deformed", "comparison", "accuracy")]
-    assert [path for path in expected if not (study.folder / path).is_file()] == []
-    html = (study.folder / "report.html").read_text(encoding="utf-8")
-    assert html.count("data:image/png;base64,") == len(list((study.folder / "plots").glob("*.png")))
-    assert html.count("MNIST") == 0, "nothing speaks of data that was not used"
-    assert all(study.models[name]["title"] in html for name in NETWORKS)
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_results_equal_what_the_files_say(study, name):
-    entry = study.models[name]
+@pytest.mark.parametrize("name", ARMS)
+def test_results_equal_what_the_files_say(run, results, name):
+    entry = results["models"][name]
     assert entry["trainable_parameters"] == entry["parameters"] == (27_360 if name in TRANSFORMERS else 21_840)
-    rows = table(study.folder / entry["predictions"])
-    assert entry["test_accuracy"] == np.mean([row["label"] == row["prediction"] for row in rows])
-    assert [each["seed"] for each in entry["seeds"]] == [0, 1] and entry["epochs"] == 2
-    rates = [float(row["learning_rate"]) for row in table(study.folder / entry["history"])]
+    rows = table(run[1] / entry["predictions"])
+    assert entry["test_accuracy"] == np.mean([row["label"] == row["prediction"] for row in rows]) and len(rows) == 60
+    rates = [float(row["learning_rate"]) for row in table(run[1] / entry["history"])]
     assert rates == pytest.approx([0.01, 0.01]) if "tutorial" in name else rates[-1] < 1e-6
 
 
-def test_results_hold_every_slope(study):
-    found = study.results["deformations"]
-    titles = [study.models[name]["title"] for name in TRANSFORMERS]
-    expected = [(title, repeat, kind) for title in titles for repeat in (0, 1) for kind in KINDS]
-    assert [(one["transformer"], one["repeat"], one["deformation"]) for one in found] == expected
+def test_results_hold_every_slope(run, results):
+    found = results["deformations"]
+    titles = [results["models"][name]["title"] for name in TRANSFORMERS]
+    assert [(one["transformer"], one["deformation"]) for one in found] == [(t, kind) for t in titles for kind in KINDS]
     for one in found:
-        assert one["interval_95"][0] <= one["slope"] <= one["interval_95"][1] and one["images"] == 160
-        at_rest = one["applied"].index(0)
-        assert one["undone"][at_rest] == pytest.approx(0, abs=1e-5), "an image that is not deformed"
+        assert one["interval_95"][0] <= one["slope"] <= one["interval_95"][1]
+        assert (one["repeat"], one["images"]) == (0, 60)
+        assert one["undone"][one["applied"].index(0)] == pytest.approx(0, abs=1e-5), "an image that is not deformed"
 
 
-def test_the_notebook_says_the_same_and_trained_nothing_anew(study):
-    code = [cell for cell in study.cells if cell.cell_type == "code" and cell.source]
-    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "from top to bottom, once"
-    printed = study.printed
-    assert [line[2:] for line in printed.splitlines() if line.startswith("- ")] == study.results["conclusion"]
-    assert " epoch 2/2 " not in printed
-    table = study.done.stdout.split("\n\n")[-1].strip()
-    assert table in printed and all(kind in table for kind in KINDS)
-    outputs = [output for cell in code for output in cell.outputs]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 8
+def test_every_network_was_measured_on_the_same_deformed_images(run, results):
+    for name in ARMS:
+        counts = records.read(RunFolder(run[1]), name).measured["deformed"]
+        as_they_are = round(60 * results["models"][name]["test_accuracy"])
+        assert counts["images"] == 60 and counts["right"]["rotation"][4] == counts["right"]["shift y"][4] == as_they_are
 
 
-def test_the_conclusion_compares_each_transformer_with_its_plain_network(study):
-    conclusion = study.results["conclusion"]
-    for name, plain in zip(NETWORKS[::2], NETWORKS[1::2], strict=True):
-        accuracies = [study.models[each]["mean_test_accuracy"] for each in (name, plain)]
-        winner = (name, plain)[int(np.argmax(accuracies))]
-        expected = f"{study.models[winner]['title']} reached the better test accuracy: {100 * max(accuracies):.2f}% ["
-        equal = " and ".join(study.models[each]["title"] for each in (name, plain))
-        assert any(line.startswith((expected, equal)) for line in conclusion)
-        title = study.models[name]["title"]
-        assert sum(line.startswith(f"{title}: ") for line in conclusion) == 2, "what it undoes, and what that is worth"
+def test_the_report_is_drawn_from_the_records_alone(run, results):
+    report = pages.compose(run[1])
+    assert list(report.summary) == results["conclusion"]
+    assert all(len(sentence.split()) <= 30 for sentence in report.summary)
+    best = max(results["models"].values(), key=lambda entry: entry["test_accuracy"])
+    titles = [entry["title"] for entry in results["models"].values() if entry["test_accuracy"] == best["test_accuracy"]]
+    assert report.summary[0].startswith(tuple(titles)), "the winner first"
+    html = (run[1] / "report.html").read_text(encoding="utf-8")
+    drawn = [path.stem for path in (run[1] / "plots").glob("*.png")]
+    assert {"theta", "extremes", "undone", "accuracy_deformed"} <= set(drawn)
+    assert html.count("data:image/png;base64,") == len(drawn)
+    assert "MNIST" not in html, "nothing speaks of data that was not used"
 
 
-RELOAD = """
-import csv, json
-import keras, numpy as np, tensorflow as tf
-import tl_keras.models.stn
-from tl_keras.data.sources import load
-test, found = load("digits", size=(28, 28)).test, {}
-place = {identity: row for row, identity in enumerate(test.ids)}
-for name, entry in json.load(open("run/results.json"))["models"].items():
-    model = keras.models.load_model("run/" + entry["model"], safe_mode=True)
-    served = tf.saved_model.load(entry["saved_model"])
-    rows = list(csv.DictReader(open("run/" + entry["predictions"])))
-    images = test.images[[place[row["id"]] for row in rows]].astype("float32")
-    probabilities = model.predict(images, verbose=0)
-    written = [float(row["probability"]) for row in rows]
-    found[name] = {
-        "difference": float(np.abs(served.serve(images) - probabilities).max()),
-        "written": float(np.abs(probabilities.max(axis=1) - written).max()),
-        "same": [str(k) for k in probabilities.argmax(axis=1)] == [row["prediction"] for row in rows],
-    }
-print(json.dumps(found))
+COMPOSE = """
+import sys
+from tl_keras.study import pages
+report = pages.compose(sys.argv[1])
+drawn = [block.draw() for section in report.sections for block in section.blocks if hasattr(block, "draw")]
+print(len(drawn), [name for name in ("tensorflow", "keras") if name in sys.modules])
 """
 
 
-def test_a_fresh_process_finds_the_same_networks_in_all_files(study):
-    done = python("-c", RELOAD, folder=study.place)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert list(found) == list(NETWORKS)
-    for seen in found.values():
-        assert seen["difference"] < 1e-5 and seen["written"] < 1e-4 and seen["same"]
+def test_no_page_needs_tensorflow(run):
+    done = python("-c", COMPOSE, run[1])
+    assert done.returncode == 0 and done.stdout.strip() == "7 []", done.stdout + done.stderr
 
 
-def test_the_tutorials_settings_are_the_default():
-    settings = stn_mnist.Settings()
-    assert (settings.epochs, settings.batch_size) == (20, 64)
-    recipe = stn_mnist.RECIPES["tutorial"]
-    assert (recipe["optimizer"], recipe["learning_rate"], recipe["momentum"]) == ("sgd", 0.01, 0)
+def test_the_report_is_no_longer_than_ten_pages(run):
+    pypdf = pytest.importorskip("pypdf")
+    assert len(pypdf.PdfReader(run[1] / "report.pdf").pages) <= 10
+
+
+def trials(**given):
+    settings = stn_mnist.Settings(data="digits", **given)
+    return stn_mnist.trials(settings, stn_mnist.load(settings))
+
+
+def test_trials_are_values_with_the_tutorials_settings():
+    first = trials()
+    assert [trial.name for trial in first] == list(ARMS)
+    assert values.from_json(json.loads(json.dumps([trial.to_json() for trial in first]))) == tuple(first)
+    recipe = first[0].recipe
+    assert (recipe.optimizer, recipe.learning_rate, recipe.momentum, recipe.schedule) == ("sgd", 0.01, 0, "constant")
+    assert {(trial.recipe.epochs, trial.recipe.batch_size) for trial in first} == {(20, 64)}
+    assert not any(trial.view.mirror for trial in first), "a mirrored digit is no digit"
+
+
+def test_later_seeds_measure_the_slopes_alone():
+    found = trials(seed=3, seeds=2)
+    measured = {trial.name: [measure.name for measure in trial.measures] for trial in found}
+    assert measured["stn_tutorial"] == ["deformed", "undone", "theta"] and measured["plain_tutorial"] == ["deformed"]
+    assert measured["stn_tutorial_seed4"] == ["undone"] and measured["plain_tutorial_seed4"] == []
+    assert {trial.images for trial in found} == {found[0].images}, "seeds differ in the training, not in the images"
 
 
 @pytest.mark.parametrize(

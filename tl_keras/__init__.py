@@ -12,5 +12,5 @@ __version__ = "0.1.0"
 
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
-    submodules=["config", "data", "models", "transfer", "training", "evaluation", "reporting", "export"],
+    submodules=["config", "data", "models", "transfer", "training", "evaluation", "reporting", "export", "study"],
 )

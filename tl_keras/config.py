@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Self
@@ -96,28 +97,32 @@ class TransferSettings(Settings):
     """
 
     seeds: int = option(1, "how often each network is trained", minimum=1)
-    lr: str | None = option(None, "peak learning rate, or find: a range test on training images chooses it")
-    stages: int = option(1, "how many stages of the backbone last_stages and gradual unfreeze", minimum=1)
-    train_batch_norm: bool = option(False, "train BatchNorm layers too where their stage trains")
-    views: int | None = option(
-        None, "augmented versions of each image; 0: the images as they are (default: a new one every epoch)", minimum=0
+    weights: str | None = option(
+        None, "its weights: imagenet, none or a file (default imagenet; a model file's own)"
     )
+    lr: str | None = option(None, "peak learning rate, or find: a range test on training images chooses it")
     activations: str = option("float32", "precision of stored activations", choices=("float32", "float16"))
     disk_limit: int = option(50, "most gigabytes of stored activations", minimum=1)
 
     def __post_init__(self):
         super().__post_init__()
-        if self.lr != "find":
-            self.learning_rate(default=1.0)
+        self.learning_rate(default=1.0)
 
-    def learning_rate(self, default: float) -> float:
-        """The rate asked for, or `default`.
+    @property
+    def repeats(self) -> range:
+        """The seeds of the repetitions."""
+        return range(self.seed, self.seed + self.seeds)
+
+    def learning_rate(self, default: float) -> float | None:
+        """The rate asked for, or `default`; None where a range test is to find it.
 
         Raises:
             InputError: `lr` is no number above zero.
         """
-        if self.lr in (None, "find"):
+        if self.lr is None:
             return default
+        if self.lr == "find":
+            return None
         try:
             rate = float(self.lr)
         except ValueError:
@@ -125,6 +130,39 @@ class TransferSettings(Settings):
         if not 0 < rate < float("inf"):
             raise InputError(f"--lr: expected find or a number above zero, received {self.lr!r}; give one such as 1e-3")
         return rate
+
+
+@dataclass(frozen=True)
+class FineTuningSettings(TransferSettings):
+    """What a study can be asked that may train more of a network than its last layer."""
+
+    stages: int = option(1, "how many stages of the backbone last_stages and gradual unfreeze", minimum=1)
+    train_batch_norm: bool = option(False, "train BatchNorm layers too where their stage trains")
+    views: int | None = option(
+        None, "augmented versions of each image; 0: the images as they are (default: a new one every epoch)", minimum=0
+    )
+
+    def refuse_ignored(self, strategies: Sequence[str]) -> None:
+        """Refuse options that none of `strategies` reads.
+
+        Raises:
+            InputError: one was given.
+
+        >>> FineTuningSettings().refuse_ignored(["last_layer"])
+        """
+        readers = {
+            "stages": {"last_stages", "gradual"},
+            "train_batch_norm": set(strategies) - {"probe", "last_layer", "scratch"},
+            "views": set(strategies) - {"probe"},
+            "lr": set(strategies) - {"probe"},
+        }
+        for name, those in readers.items():
+            item = next(item for item in dataclasses.fields(self) if item.name == name)
+            if getattr(self, name) != item.default and not those & set(strategies):
+                raise InputError(
+                    f"{flag(name)}: expected a strategy that reads it, received {', '.join(strategies)}; leave the "
+                    "option out, or name another strategy"
+                )
 
 
 def _check(item: dataclasses.Field, value: Any) -> None:

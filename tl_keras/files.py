@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -39,3 +40,17 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: dict) -> None:
     """Write `content` as indented UTF-8 JSON, atomically."""
     write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process is in a block with the same `path`; the system frees it whatever ends a process.
+
+    >>> with locked(Path("runs/.lock")):
+    ...     pass
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

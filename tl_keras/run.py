@@ -23,6 +23,7 @@ from tl_keras import commands, quiet
 from tl_keras.config import Options, environment, flag
 from tl_keras.errors import InputError
 from tl_keras.run_folder import RunFolder
+from tl_keras.study import runner
 
 # These names mean the data sets, even where a folder is called so.
 NAMED_SETS = ("cifar10", "mnist", "digits")
@@ -81,6 +82,10 @@ def _keeps_run(module: ModuleType) -> bool:
     return getattr(module, "KEEPS_RUN", True)
 
 
+def _is_study(module: ModuleType) -> bool:
+    return module.__name__.startswith(f"{experiments.__name__}.")
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
         raise InputError(f"{self.prog}: {message}; {self.prog} --help shows the options")
@@ -95,7 +100,8 @@ def _parser(name: str, summary: str, module: ModuleType) -> argparse.ArgumentPar
     for item in dataclasses.fields(module.Settings):
         if item.metadata.get("positional"):
             # A run that is resumed knows it already; where it lacks, the settings say so.
-            parser.add_argument(item.name, nargs="?", metavar=item.name.upper(), help=item.metadata["help"])
+            count = "*" if item.metadata.get("several") else "?"
+            parser.add_argument(item.name, nargs=count, metavar=item.name.upper(), help=item.metadata["help"])
             continue
         if hints[item.name] is bool:
             parser.add_argument(flag(item.name), action="store_true", help=item.metadata["help"])
@@ -104,6 +110,8 @@ def _parser(name: str, summary: str, module: ModuleType) -> argparse.ArgumentPar
         shown = "" if item.default is None else f" (default {item.default})"
         metavar = "N" if kind is _whole_number else item.name.upper()
         parser.add_argument(flag(item.name), type=kind, metavar=metavar, help=item.metadata["help"] + shown)
+    if _is_study(module):
+        parser.add_argument("--engine", help="what runs the trials: here, or processes:N at a time (default here)")
     if _keeps_run(module):
         parser.add_argument("--out", metavar="DIR", type=Path, help=f"run folder (default runs/{name}/<time>)")
         parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
@@ -119,13 +127,16 @@ def _whole_number(text: str) -> int:
 
 def _answer(module: ModuleType, given: dict) -> int:
     settings = module.Settings(**given)
-    quiet.import_tensorflow()
+    if getattr(module, "NEEDS_TENSORFLOW", True):
+        quiet.import_tensorflow()
     module.run(settings)
     return 0
 
 
 def _run(name: str, study: ModuleType, given: dict) -> int:
-    out_path, resume = given.pop("out", None), given.pop("resume", False)
+    out_path, resume, engine = given.pop("out", None), given.pop("resume", False), given.pop("engine", "here")
+    if _is_study(study):
+        runner.engine_processes(engine)
     if resume:
         out = RunFolder.reopen(out_path)
         settings = _resumed_settings(name, study, out, given)
@@ -139,7 +150,10 @@ def _run(name: str, study: ModuleType, given: dict) -> int:
     go_on = f"go on with: tl-keras {name} --resume --out {out.path}"
     try:
         quiet.import_tensorflow()
-        study.run(settings, out)
+        if _is_study(study):
+            _compare(study, settings, out, engine)
+        else:
+            study.run(settings, out)
     except KeyboardInterrupt:
         print(f"\nstopped; {go_on}", file=sys.stderr)
         return 1
@@ -156,6 +170,22 @@ def _run(name: str, study: ModuleType, given: dict) -> int:
         )
         return 1
     return 0
+
+
+def _compare(study: ModuleType, settings: Options, out: RunFolder, engine: str) -> None:
+    """Run the trials of a study, and publish what came of them."""
+    from tl_keras.study import publish
+
+    images = study.load(settings)
+    out.update_config(data=images.described())
+    out.write_quarantine(images.quarantine)
+    if hasattr(study, "resolve"):  # what only the images can decide, decided once
+        settings = study.resolve(settings, images, out)
+        out.update_config(settings=settings.to_dict())
+    trials = study.trials(settings, images)
+    del images  # each trial loads its own part
+    runner.run(trials, out, engine)
+    publish.publish(out)
 
 
 def _absolute(key: str, value):

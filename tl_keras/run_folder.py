@@ -1,4 +1,4 @@
-"""The one writer of run folders: `runs/<experiment>/<time>/` and what belongs where in it."""
+"""The one place that knows run folders: `runs/<experiment>/<time>/` and what belongs where in it."""
 
 from __future__ import annotations
 
@@ -84,6 +84,13 @@ class RunFolder:
         """Free the disk that stored activations take; they are made again when needed."""
         shutil.rmtree(self.activations, ignore_errors=True)
 
+    def write_quarantine(self, images: Iterable[Any]) -> None:
+        """Write `quarantine.csv`: the id of each image that was left out, and why; no file where there is none."""
+        rows = [(image.id, image.reason) for image in images]
+        if rows:
+            print(f"{len(rows)} images were left out: see {self.path / 'quarantine.csv'}", flush=True)
+            self.write_rows(self.path / "quarantine.csv", ("id", "reason"), rows)
+
     def write_results(self, results: dict[str, Any]) -> None:
         """Write `results.json`."""
         write_json(self.path / "results.json", results)
@@ -106,6 +113,15 @@ class RunFolder:
     def predictions(self, name: str) -> Path:
         """The CSV with the test predictions of network `name`."""
         return self.path / "predictions" / f"{name}.csv"
+
+    @property
+    def records(self) -> Path:
+        """The folder with one record for each finished trial."""
+        return self.path / "records"
+
+    def record(self, name: str) -> Path:
+        """What trial `name` left, as JSON."""
+        return self.records / f"{name}.json"
 
     def model(self, name: str) -> Path:
         """The trained network `name` as a .keras file."""

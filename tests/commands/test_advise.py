@@ -8,11 +8,11 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from tl_keras.commands._scores import Candidate, Scored, parse, ranked
 
 from tests.conftest import made_up_split
 from tl_keras import run
 from tl_keras.commands import _scores, advise
-from tl_keras.commands._scores import Candidate, Scored, parse, ranked
 from tl_keras.data.sources import ImageData
 from tl_keras.errors import InputError
 from tl_keras.models import backbones

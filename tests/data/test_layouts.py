@@ -29,21 +29,51 @@ def test_class_folders_with_train_and_val(tmp_path):
 @pytest.mark.parametrize("inside", ["", "train"])
 def test_folders_without_a_test_set_are_cut_80_20(tmp_path, inside):
     class_folders(tmp_path / "pets" / inside)
-    paint(tmp_path / "pets/test/000.png", 200)  # a competition's test images: no labels
-    if not inside:
-        (tmp_path / "pets/test/000.png").unlink()
-        (tmp_path / "pets/test").rmdir()
+    if inside:
+        paint(tmp_path / "pets/test/000.png", 200)  # a competition's test images: no labels
     data = load(tmp_path / "pets")
+    assert (data.unlabelled is not None) == bool(inside) and data.validation is None
     assert np.bincount(data.train.labels).tolist() == [8, 8] and np.bincount(data.test.labels).tolist() == [2, 2]
     assert sorted(values(data.train) + values(data.test)) == [*range(10), *range(20, 30)]
     assert load(tmp_path / "pets").test.ids.tolist() == data.test.ids.tolist()
     assert all((value >= 20) == (label == 0) for value, label in zip(values(data.test), data.test.labels, strict=True))
 
 
-def test_a_test_folder_is_preferred_to_a_validation_folder(tmp_path):
+def test_a_test_folder_is_measured_on_and_a_validation_folder_is_to_choose_by(tmp_path):
     for part, start in (("train", 0), ("val", 100), ("test", 200)):
         class_folders(tmp_path / part, count=2, start=start)
-    assert min(values(load(tmp_path).test)) == 200
+    paint(tmp_path / "train/cat/copy.png", 101)  # of a dog to choose by
+    data = load(tmp_path)
+    assert values(data.test) == [220, 221, 200, 201] and data.unlabelled is None
+    assert values(data.validation) == [120, 121, 100, 101] and data.validation.labels.tolist() == [0, 0, 1, 1]
+    assert values(data.train) == [20, 21, 0, 1], "nothing is chosen by an image that was learned"
+    assert [(image.id, image.reason) for image in data.quarantine] == [
+        ("train/cat/copy.png", "also in the validation images")
+    ]
+    for path in (tmp_path / "val/cat").iterdir():
+        path.unlink()
+    (tmp_path / "val/cat").rmdir()
+    fails("the same classes to train and in validation, received 'cat' only in train and no class only in", tmp_path)
+
+
+@pytest.mark.parametrize("inside", ["test", "test/all of them", "test/images"])
+def test_images_without_labels_are_kept_apart(tmp_path, inside):
+    class_folders(tmp_path / "train", count=5)
+    class_folders(tmp_path / "val", count=2, start=100)
+    for number in (7, 3):
+        paint(tmp_path / inside / f"{number}.png", 200 + number)
+    (tmp_path / inside / "5.png").write_bytes(b"no image")
+    data = load(tmp_path)
+    assert values(data.test) == [120, 121, 100, 101] and data.validation is None
+    assert values(data.unlabelled) == [203, 207] and data.unlabelled.class_names == ("cat", "dog")
+    assert data.unlabelled.ids.tolist() == [f"{inside}/3.png", f"{inside}/7.png"]
+    assert data.unlabelled.labels.tolist() == [-1, -1] and not data.unlabelled.labelled
+    assert [image.id for image in data.quarantine] == [f"{inside}/5.png"]
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 10, "test": 4, "unlabelled": 2}
+    assert data.described()["unlabelled_images"] == 2
+    for path in (tmp_path / inside).iterdir():
+        path.write_bytes(b"no image")
+    assert load(tmp_path).unlabelled is None, "there is nothing left to predict"
 
 
 def test_tiny_imagenet_folders(tmp_path):
@@ -60,6 +90,7 @@ def test_tiny_imagenet_folders(tmp_path):
     data = load(tmp_path / "tiny")
     assert data.class_names == ("n01", "n02") and values(data.train) == [10, 11, 12, 0, 1, 2]
     assert values(data.test) == [50, 51, 52] and data.test.labels.tolist() == [0, 1, 0]
+    assert values(data.unlabelled) == [99] and data.unlabelled.ids.tolist() == ["test/images/test_0.JPEG"]
     (tmp_path / "tiny/val/images/val_1.JPEG").unlink()
     fails("val_annotations.txt: expected every file.*received 1 of 3 missing, first 'val/images/val_1.JPEG'", tmp_path)
 
@@ -189,7 +220,19 @@ def test_a_manifest_with_splits(tmp_path, kind, header):
     data = load(tmp_path / f"list.{kind}")
     assert data.name == "list" and data.class_names == ("a", "b")
     assert values(data.train) == [0, 1, 2, 3] and data.train.labels.tolist() == [0, 1, 0, 1]
-    assert values(data.test) == [4, 5, 6, 7] and data.test.ids[0] == "images/4, a.png"
+    assert values(data.test) == [6, 7] and data.test.ids[0] == "images/6, a.png"
+    assert values(data.validation) == [4, 5] and data.validation.labels.tolist() == [0, 1]
+    assert data.unlabelled is None
+
+
+@pytest.mark.parametrize("part", ["test", "val", "validation"])
+def test_a_manifest_with_one_held_out_split_is_measured_on_it(tmp_path, part):
+    for index in range(6):
+        paint(tmp_path / f"{index}.png", index)
+    rows = "".join(f"{index}.png,{'ab'[index % 2]},{'train' if index < 4 else part}\n" for index in range(6))
+    (tmp_path / "list.csv").write_text(rows)
+    data = load(tmp_path / "list.csv")
+    assert values(data.train) == [0, 1, 2, 3] and values(data.test) == [4, 5] and data.validation is None
 
 
 def test_a_manifest_without_splits_is_cut_80_20(tmp_path):
@@ -212,6 +255,7 @@ def test_a_manifest_without_splits_is_cut_80_20(tmp_path):
         ("0.png,a\n1.png,a\n", "expected two classes or more, received one, 'a'"),
         ("", "expected training images, received none"),
         ("0.png,a\n1.png,b,test\n0.png,b\n", "received 'a' only in train"),
+        ("0.png,a\n1.png,b\n0.png,,test\n", "line 3: expected path,label"),
         ('0.png,"a\n', "expected path,label lines, received a broken one"),
         (b"\xff\xfe\x00", "expected a text file in UTF-8"),
     ],

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.torchvision_reference import torchvision_part
 from tl_keras.data import pipeline
 from tl_keras.data.decode import decode, resize
-from tl_keras.data.lazy import CenterCrop, LazyImages, Resized
+from tl_keras.data.lazy import CenterCrop, Grey, LazyImages, Part, Resized
 from tl_keras.data.sources import load
 from tl_keras.data.splits import Split, by_class, limit, per_class, stratified
 from tl_keras.errors import InputError
@@ -25,6 +25,11 @@ def by_pillow(images, size):
     return np.stack([np.asarray(resize(Image.fromarray(image), size).convert("RGB")) for image in images])
 
 
+def grey_by_pillow(images):
+    return np.stack([np.asarray(Image.fromarray(image).convert("L"))[..., None] for image in images])
+
+
+SOME = [7, 0, 3, 3, 11]
 LAZY = {
     "crop": (CenterCrop(IMAGES, (10, 11)), IMAGES[:, 5:15, 3:14]),
     "enlarged": (Resized(IMAGES, (30, 40)), by_pillow(IMAGES, (30, 40))),
@@ -32,6 +37,12 @@ LAZY = {
     "stacked": (CenterCrop(Resized(IMAGES, (30, 40)), (20, 20)), by_pillow(IMAGES, (30, 40))[:, 5:25, 10:30]),
     "grey": (Resized(IMAGES[..., 0], (25, 25)), by_pillow(IMAGES[..., 0], (25, 25))),
     "one channel": (Resized(IMAGES[..., :1], (25, 25)), by_pillow(IMAGES[..., 0], (25, 25))),
+    "made grey": (Grey(IMAGES), grey_by_pillow(IMAGES)),
+    "a grey crop": (CenterCrop(Grey(IMAGES), (10, 11)), grey_by_pillow(IMAGES)[:, 5:15, 3:14]),
+    "scaled, then grey": (Grey(Resized(IMAGES, (7, 7))), grey_by_pillow(by_pillow(IMAGES, (7, 7)))),
+    "part": (Part(np.repeat(IMAGES, 2, axis=0), slice(0, None, 2)), IMAGES),
+    "part of a crop": (Part(CenterCrop(IMAGES, (10, 11)), slice(None, None, -1)), IMAGES[::-1, 5:15, 3:14]),
+    "scaled part": (Resized(Part(IMAGES, slice(None)), (7, 7)), by_pillow(IMAGES, (7, 7))),
 }
 
 
@@ -58,6 +69,18 @@ def test_taking_stays_lazy(pair, rows):
     taken = lazy.take(rows)
     assert type(taken) is type(lazy) and taken.shape == array[rows].shape
     np.testing.assert_array_equal(taken[:], array[rows])
+
+
+@pytest.mark.parametrize("rows", [SOME, slice(2, 9, 3), np.arange(12) % 3 == 1, np.array([], int)], ids=str)
+def test_a_part_knows_its_whole(rows):
+    whole = Resized(IMAGES, (7, 7))
+    part = Part(whole, rows)
+    assert part.whole is whole
+    np.testing.assert_array_equal(part.rows, np.arange(12)[rows])
+    np.testing.assert_array_equal(part[:], whole[:][rows])
+    smaller = part.take(slice(None, None, 2))
+    assert smaller.whole is whole
+    np.testing.assert_array_equal(smaller.rows, np.arange(12)[rows][::2])
 
 
 def test_iterating_ends(pair):
@@ -99,6 +122,8 @@ def test_the_fingerprint_tells_the_source_and_what_is_made_of_it():
         CenterCrop(changed, (10, 10)),
         CenterCrop(Resized(IMAGES, (30, 40)), (10, 10)),
         CenterCrop(Resized(IMAGES, (30, 30)), (10, 10)),
+        Grey(IMAGES),
+        Grey(CenterCrop(IMAGES, (10, 10))),
     ]
     assert len({fingerprint(images) for images in different}) == len(different)
     assert fingerprint(Resized(IMAGES.copy(), [10, 10])) == fingerprint(different[1])

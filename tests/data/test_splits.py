@@ -39,6 +39,38 @@ def test_by_class_keeps_the_images_and_renumbers_in_the_order_asked_for():
     np.testing.assert_array_equal(part.labels, np.where(split.labels[kept] == 3, 0, 1))
 
 
+def hidden(count=4):
+    images = np.random.default_rng(1).integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
+    return Split(images, np.full(count, -1), ("class 0", "class 1", "class 2"))
+
+
+def test_labels_may_be_hidden_for_all_images_or_for_none():
+    split = hidden()
+    assert not split.labelled and split_of([3, 3]).labelled
+    assert split.take([2, 0]).labels.tolist() == [-1, -1] and not split.take([2, 0]).labelled
+    assert split.fingerprint() != Split(split.images, np.zeros(4, int), split.class_names).fingerprint()
+
+
+def test_by_class_keeps_images_whose_class_is_hidden():
+    split = hidden()
+    for classes in ([2, 0], [0]):  # the last class and without it
+        part = by_class(split, classes)
+        assert part.class_names == tuple(f"class {number}" for number in classes)
+        assert part.labels.tolist() == [-1] * 4 and part.images is split.images
+
+
+def test_a_part_has_the_images_that_are_taken_and_knows_its_whole():
+    split = split_of([5, 6])
+    part, taken = split.part([7, 1, 2]), split.take([7, 1, 2])
+    np.testing.assert_array_equal(part.images[:], taken.images)
+    np.testing.assert_array_equal(part.labels, taken.labels)
+    assert part.ids.tolist() == taken.ids.tolist() == ["7", "1", "2"]
+    assert part.images.whole is split.images and part.images.rows.tolist() == [7, 1, 2]
+    assert len({part.fingerprint(), split.part([7, 1]).fingerprint(), split.part([7, 2, 1]).fingerprint()}) == 3
+    assert part.fingerprint() == split_of([5, 6]).part([7, 1, 2]).fingerprint()
+    assert limit(split.part(np.arange(11)), 6, seed=0).ids.tolist() == limit(split, 6, seed=0).ids.tolist()
+
+
 def test_stratified_halves_share_no_image_and_lose_none():
     split = split_of([40, 80, 20])
     first, second = stratified(split, 0.25, seed=3)

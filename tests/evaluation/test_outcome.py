@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from networks import network, predictions, right_on
 from sklearn.metrics import accuracy_score, log_loss
+from tl_keras.evaluation.outcome import Network
+from tl_keras.evaluation.predictions import Predictions
 
 from tests.conftest import made_up_split
 from tl_keras.data.splits import Split
 from tl_keras.evaluation import predictions as rows
-from tl_keras.evaluation.outcome import Network
-from tl_keras.evaluation.predictions import Predictions
 from tl_keras.evaluation.transfer_effect import effect, leads
 from tl_keras.models import cnn
 from tl_keras.reporting import conclusion

@@ -182,6 +182,15 @@ def test_own_model(tmp_path, suffix):
     assert [len(stage) for stage in backbones.stages(model)] == [2, 2]
 
 
+def test_own_model_of_grey_images(tmp_path):
+    layers = [keras.Input((28, 20, 1)), keras.layers.Flatten(), keras.layers.Dense(10, activation="softmax")]
+    keras.Sequential(layers).save(tmp_path / "grey.keras")
+    model = backbones.build(str(tmp_path / "grey.keras"), classes=3)
+    assert (model.input_shape, model.output_shape) == ((None, 28, 20, 1), (None, 3))
+    assert backbones.input_shape(str(tmp_path / "grey.keras")) == (28, 20, 1)
+    assert backbones.input_shape("vgg16") == (224, 224, 3)
+
+
 def test_own_model_that_cannot_be_used(tmp_path):
     def saved(name, model):
         model.save(tmp_path / name)
@@ -190,7 +199,7 @@ def test_own_model_that_cannot_be_used(tmp_path):
     image, flat = keras.Input((8, 8, 3)), keras.layers.Flatten()
     cases = {
         "headless.keras": (keras.Model(image, keras.layers.Conv2D(4, 3)(image)), "ends in Conv2D"),
-        "gray.keras": (keras.Sequential([keras.Input((8, 8, 1)), flat, keras.layers.Dense(2)]), "received .*8, 8, 1"),
+        "two.keras": (keras.Sequential([keras.Input((8, 8, 2)), flat, keras.layers.Dense(2)]), "received .*8, 8, 2"),
         "code.keras": (keras.Model(image, keras.layers.Lambda(lambda x: x * 2)(image)), "expected a Keras model"),
     }
     for name, (model, message) in cases.items():

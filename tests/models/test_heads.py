@@ -40,7 +40,7 @@ def nested():
     inner = keras.Model(inner_input, layers.Add()([shared(inner_input), shared(layers.ReLU()(inner_input))]))
     middle = keras.Sequential([keras.Input((4,)), inner, layers.BatchNormalization()])
     inputs = keras.Input((6,))
-    return keras.Model(inputs, layers.Dense(2, name="dense")(middle(layers.Dense(4)(inputs) * 2)))
+    return keras.Model(inputs, layers.Dense(2, name="dense")(middle(layers.Dense(4, name="first")(inputs) * 2)))
 
 
 def test_flat_computes_the_same_with_top_level_layers():

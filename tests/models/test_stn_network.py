@@ -8,9 +8,10 @@ import pytest
 
 from tests.conftest import made_up_split
 from tests.fresh import python
+from tl_keras.data.view import View
 from tl_keras.errors import InputError
 from tl_keras.export import saved_model
-from tl_keras.models import stn, stn_network
+from tl_keras.models import model_file, stn, stn_network
 from tl_keras.run_folder import RunFolder
 from tl_keras.training import loop, runtime
 from tl_keras.training.schedules import Recipe
@@ -155,7 +156,7 @@ def in_a_fresh_process(script, folder, *arguments):
 
 def test_a_fresh_process_loads_it_from_both_files(tmp_path):
     model = moved(stn_network.build((28, 28, 3), 10))
-    saved_model.save_keras(model, tmp_path / "stn.keras")
+    model_file.save(model, tmp_path / "stn.keras", View((28, 28)), tuple("0123456789"))
     version = saved_model.export(model, tuple("0123456789"), tmp_path / "served")
     np.save(tmp_path / "images.npy", IMAGES)
     expected = model.predict(IMAGES, verbose=0)

@@ -1,13 +1,21 @@
 """Notebooks run here as they would for a reader: real kernels, from top to bottom."""
 
+import io
 import os
+import signal
+import subprocess
 import sys
+import time
+from base64 import b64decode
 
 import nbformat
 import pytest
+from PIL import Image
 
-from tl_keras.config import Settings
-from tl_keras.reporting import notebook
+from tests.made_up_records import made_up_arms, write_run
+from tl_keras.reporting import notebook, sections
+from tl_keras.reporting.content import Report, Section, Table, Text
+from tl_keras.run_folder import RunFolder
 
 SCRIPT = '''"""Docstring."""
 
@@ -45,16 +53,6 @@ def test_cells_of_the_script_become_cells_of_the_notebook():
     assert built.cells[4].source == "print(name, epochs * 2)"
     assert built.metadata.kernelspec.name == "python3"
     nbformat.validate(built)
-
-
-def test_a_study_hands_over_what_the_parameters_cell_asks_for(tmp_path):
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "letters.py").write_text(
-        "# %% parameters\nseed = 0  # fixed\nepochs = 1\nbackbone = None"
-    )
-    settings = Settings(epochs=3, seed=7, batch_size=9)
-    built = notebook.of_study(tmp_path / "letters.py", settings, backbone="vgg16")
-    assert built.cells[1].source == "# Parameters\nseed = 7\nepochs = 3\nbackbone = 'vgg16'"
 
 
 def test_the_same_script_gives_the_same_file():
@@ -120,16 +118,6 @@ def test_a_cell_that_is_not_python_is_named(tmp_path):
         notebook.execute(notebook.build("# %%\na = 1\nb = = 3", {}), tmp_path / "n.ipynb", tmp_path)
 
 
-def test_a_cell_that_takes_too_long_is_stopped(tmp_path):
-    script = "# %%\nimport os\nprint(os.getpid(), flush=True)\n# %%\nimport time\ntime.sleep(60)"
-    with pytest.raises(TimeoutError):
-        notebook.execute(notebook.build(script, {}), tmp_path / "n.ipynb", tmp_path, timeout=1)
-    process = int(nbformat.read(tmp_path / "n.ipynb", as_version=4).cells[0].outputs[0].text)
-    assert process != os.getpid()
-    with pytest.raises(ProcessLookupError):
-        os.kill(process, 0)
-
-
 @pytest.mark.parametrize(
     ("script", "parameters", "message"),
     [
@@ -141,3 +129,92 @@ def test_a_cell_that_takes_too_long_is_stopped(tmp_path):
 def test_parameters_that_could_not_arrive_are_refused(script, parameters, message):
     with pytest.raises(ValueError, match=message):
         notebook.build(script, parameters)
+
+
+STAND_IN = """
+from pathlib import Path
+from tl_keras import records
+from tl_keras.evaluation.arms import arms_of
+from tl_keras.reporting import sections
+from tl_keras.reporting.content import Report
+from tl_keras.run_folder import RunFolder
+
+def compose(path):
+    arms = arms_of(records.read_all(RunFolder(Path(path))))
+    results = sections.text_section("Results", "Only *text*, 5 $ and 6 $.", sections.results_table(arms))
+    return Report("Which way?", "made up", ["A wins."], [results, sections.training_section(arms)])
+"""
+
+
+@pytest.fixture
+def composed(tmp_path, monkeypatch):
+    """A run with two records, and the report that a stand-in for the studies composes from them."""
+    out = RunFolder.create(tmp_path / "run", {"experiment": "made_up"})
+    write_run(made_up_arms(2), out)
+    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(
+        notebook,
+        "COMPOSE",
+        notebook.COMPOSE.replace("tl_keras.study import pages", "stand_in import compose").replace(
+            "pages.compose", "compose"
+        ),
+    )
+    import stand_in
+
+    return out, stand_in.compose(out.path)
+
+
+def test_a_report_becomes_a_notebook_that_reads_the_records(composed):
+    out, report = composed
+    built = notebook.of_report(report)
+    built.cells.append(nbformat.v4.new_code_cell("import sys\nprint({'tensorflow', 'keras'} & set(sys.modules))"))
+    executed = notebook.execute(built, out.path / "notebook.ipynb", out.path)
+    nbformat.validate(executed)
+    code = [cell for cell in executed.cells if cell.cell_type == "code"]
+    assert [cell.source for cell in code[1:-1]] == ['report["Table 1"]', 'report["Figure 1"]']
+    table, figure = (cell.outputs[0].data for cell in code[1:-1])
+    assert table["text/plain"] == report["Table 1"].text
+    assert "<table>" in table["text/html"]
+    assert b64decode(figure["image/png"]) == report["Figure 1"].png
+    assert Image.open(io.BytesIO(b64decode(figure["image/png"]))).width == 1800
+    assert code[-1].outputs[0].text == "set()\n"
+
+
+def test_the_first_code_cell_and_the_texts_are_as_a_reader_expects_them():
+    table = Table("c", ["a"], [[1]])
+    report = Report("Which *way*?", "now", ["A wins.", "B_x loses."], [
+        Section("One", [Text("First.\n\n5 $ < 6 $."), table, Text("Then.")]),
+        sections.training_section(made_up_arms(2)),
+    ])  # fmt: skip
+    cells = notebook.of_report(report).cells
+    caption = report["Figure 1"].caption
+    assert [(cell.cell_type, cell.source) for cell in cells] == [
+        ("markdown", "# Which \\*way\\*?\n\nnow\n\n- A wins.\n- B\\_x loses."),
+        (
+            "code",
+            "from tl_keras.study import pages\n"
+            'report = pages.compose(".")      # reads the records of this run; nothing is trained',
+        ),
+        ("markdown", "## One\n\nFirst.\n\n5 \\$ \\< 6 \\$."),
+        ("code", 'report["Table 1"]'),
+        ("markdown", "Then."),
+        ("markdown", f"## Learning curves\n\n**Figure 1.** {caption}"),
+        ("code", 'report["Figure 1"]'),
+    ]
+
+
+def test_an_interrupt_leaves_no_notebook_no_kernel_and_its_own_name(tmp_path):
+    script = "# %%\nimport os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)"
+    code = f"from tl_keras.reporting import notebook as n; n.execute(n.build({script!r}, {{}}), 'n.ipynb', '.')"
+    running = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    told = tmp_path / "pid"
+    while running.poll() is None and not (told.exists() and told.read_text()):
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert said.rstrip().endswith("KeyboardInterrupt")
+    assert "nbclient" not in said and "zmq" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["pid"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told.read_text()), 0)

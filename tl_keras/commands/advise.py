@@ -10,18 +10,16 @@ much data and similar or different images (`transfer.advice`). Only training ima
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from tl_keras import data, evaluation, models, reporting, training, transfer
-from tl_keras.commands._scores import RANKED_BY, SEEN, Candidate, Scored, parse, ranked, score
 from tl_keras.config import Options, option
 from tl_keras.errors import InputError
 from tl_keras.quiet import keras
+from tl_keras.study.backbone_choice import LOADED, RANKED_BY, Candidate, Scored, parse, ranked, score
 
-# The short side is scaled to 256 and the centre of 224 is seen, as ImageNet networks are tested.
-LOADED = (256, 256)
 HINT = "name weight files, as in --backbones mobilenet_0.25=FILE,mobilenet_v2_0.35=FILE"
 METHOD = """\
 {used} training images were scored; no test image was. Each backbone ran once over them, \
@@ -71,7 +69,7 @@ class Settings(Options):
 def run(settings: Settings, out) -> None:
     """Score every backbone on the training images; write and print the ranking and the advice."""
     images = load(settings)
-    out.update_config(data=reporting.sections.describe(images))
+    out.update_config(data=images.described())
     split = scored_part(images, settings)
     scored, left_out = score_all(settings, split, out)
     advice = advise(images, split, scored)
@@ -90,24 +88,22 @@ def run(settings: Settings, out) -> None:
             "conclusion": conclusion,
         }
     )
-    sections = compose(images, split, scored, left_out, advice, out)
+    sections = compose(images, split, scored, left_out, advice, out.config())
     title = "Which backbone and which strategy?"
     subtitle = f"{images.name}: {len(split):,} training images, {len(images.class_names)} classes"
-    reporting.sections.publish(reporting.content.Report(title, subtitle, conclusion, sections), out)
+    reporting.report.write(reporting.content.Report(title, subtitle, conclusion, sections), out)
     out.remove_activations()
     announce(ranking, method(images, split), conclusion, advice)
     print(f"\nreport: {out.path / 'report.html'}")
 
 
 def load(settings: Settings) -> data.sources.ImageData:
-    """The data set: arrays as they are, image files at a size that all networks can be served from."""
-    # Enlarged, all of an array set would fill the memory, and few of its images are scored.
-    is_array = settings.data in ("digits", *data.sources.KERAS_SETS) or settings.data.endswith(".npz")
-    return data.sources.load(settings.data, settings.data_dir, None if is_array else LOADED)
+    """The images at a size that all networks can be served from."""
+    return data.sources.load(settings.data, settings.data_dir, LOADED)
 
 
 def scored_part(images: data.sources.ImageData, settings: Settings) -> data.splits.Split:
-    """At most `limit` training images, each to be seen as ImageNet networks see one.
+    """At most `limit` training images.
 
     Raises:
         InputError: a class has too few images for a probe.
@@ -121,8 +117,7 @@ def scored_part(images: data.sources.ImageData, settings: Settings) -> data.spli
             f"{images.name}: expected at least 2 training images of every class, received {counts.min()} of {name!r} "
             f"among {len(split)}; {remedy}"
         )
-    loaded = split.images if split.images.shape[1:3] == LOADED else data.lazy.Resized(split.images, LOADED)
-    return replace(split, images=data.lazy.CenterCrop(loaded, SEEN))
+    return split
 
 
 def score_all(settings: Settings, split: data.splits.Split, out) -> tuple[list[Scored], dict[str, str]]:
@@ -210,11 +205,11 @@ def conclude(settings: Settings, scored: list[Scored], advice: transfer.advice.A
 
 
 def comparison_command(settings: Settings, best: Candidate, strategy: str) -> str:
-    """The command that trains the network by the advised strategy and by its usual rival."""
-    rival = "last_layer" if strategy == "full" else "full"
-    options = {"data": settings.data, "backbone": best.name, "weights": best.weights}
-    words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    return shlex.join(["tl-keras", "ants_bees", *words, "--strategies", f"{strategy},{rival}"])
+    """The command that trains the network by the advised strategy and by its usual rivals."""
+    backbone = best.name if best.is_own else f"{best.name}={best.weights}"
+    strategies = dict.fromkeys(("probe", strategy, "full"))
+    words = [settings.data, "--backbone", backbone, "--strategies", ",".join(strategies)]
+    return shlex.join(["tl-keras", "finetune", *words])
 
 
 def announce(ranking: reporting.content.Table, how: str, conclusion: list[str], advice) -> None:
@@ -261,17 +256,16 @@ def ranking_table(scored: list[Scored]) -> reporting.content.Table:
     return reporting.content.Table("The backbones, best probe first", header, rows, NOTE)
 
 
-def compose(images, split, scored: list[Scored], left_out: dict[str, str], advice, out) -> list:
+def compose(images, split, scored: list[Scored], left_out: dict[str, str], advice, config) -> list:
     """The sections of the report."""
     section, content = reporting.sections.text_section, reporting.content
-    path = out.plot("probe")
-    bars = {one.candidate.title: (one.interval.mean, one.interval.low, one.interval.high) for one in scored}
-    reporting.figures.save(reporting.figures.bars(bars, "accuracy of the linear probe"), path)
+    bars = {one.candidate.title: one.interval for one in scored}
     caption = (
         f"The share of {len(split):,} training images that the probe names rightly, with its 95% interval; always "
         f"naming the largest class reaches {share_of_largest_class(split):.3f}."
     )
-    blocks = [ranking_table(scored), content.Figure(path, caption)]
+    figure = content.Figure("probe", caption, lambda: reporting.figures.bars(bars, "Accuracy of the linear probe"))
+    blocks = [ranking_table(scored), figure]
     if left_out:
         rows = [[name, reason] for name, reason in left_out.items()]
         blocks.append(content.Table("Left out: weights that could not be had", ["backbone", "reason"], rows))
@@ -281,5 +275,5 @@ def compose(images, split, scored: list[Scored], left_out: dict[str, str], advic
         *([section("Advice", "", table)] if advice else []),
         section("Ranking", "", *blocks),
         section("How this was measured", method(images, split)),
-        reporting.sections.settings_section(out.config()),
+        reporting.sections.settings_section(config),
     ]

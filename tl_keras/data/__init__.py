@@ -6,6 +6,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
         "sources",
+        "image_data",
+        "selection",
+        "view",
         "splits",
         "decode",
         "lazy",

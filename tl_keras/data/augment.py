@@ -11,15 +11,19 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
-
-import tensorflow as tf
+from typing import ClassVar, Protocol
 
 from tl_keras.errors import InputError
+from tl_keras.quiet import tf
 
 
 class Augmentation(Protocol):
-    """What varies training images: random numbers for each of them, and what is done with those."""
+    """What varies training images: random numbers for each of them, and what is done with those.
+
+    One that `crops` cuts its own part out of images that are larger than what the network sees.
+    """
+
+    crops: ClassVar[bool]
 
     def draw(self, count: int, seed: int, view: tf.Tensor) -> tf.Tensor:
         """Uniform numbers in [0, 1), one row for each of `count` images: the same for the same (seed, view)."""
@@ -42,6 +46,7 @@ class FlipShift:
 
     flip: bool = True
     shift: float = 0.125
+    crops: ClassVar[bool] = False
 
     def draw(self, count: int, seed: int, view: tf.Tensor) -> tf.Tensor:
         """Uniform numbers (count, 3) in [0, 1): one row per image, the same for the same (seed, view)."""
@@ -88,6 +93,7 @@ class RandomResizedCrop:
     area: tuple[float, float] = (0.08, 1.0)
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
     flip: bool = True
+    crops: ClassVar[bool] = True
 
     def draw(self, count: int, seed: int, view: tf.Tensor) -> tf.Tensor:
         """Uniform numbers (count, 23) in [0, 1): ten areas, ten aspect ratios, top, left, flip."""
@@ -144,6 +150,7 @@ class RandAugment:
 
     magnitude: float = 0.5
     layers: int = 3
+    crops: ClassVar[bool] = False
 
     def __post_init__(self):
         if not 0 <= self.magnitude <= 1:

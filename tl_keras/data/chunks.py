@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import io
 import math
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +18,7 @@ from tqdm import tqdm
 from tl_keras.data.lazy import LazyImages
 from tl_keras.errors import InputError
 from tl_keras.files import write_bytes
+from tl_keras.processes import pool
 
 # What a process makes at a time, and what a kill can lose of each: about half a second of elastic deformation.
 CHUNK_BYTES = 2**20
@@ -80,18 +77,13 @@ def _in_parallel(tasks: Iterator[tuple], processes: int) -> Iterator[int]:
     """How many images each task wrote, in their order."""
     if not processes:
         return
-    # Fresh processes: a fork of one that has started TensorFlow can hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=_obey_parent) as pool:
-        waiting = deque()
-        try:
-            for task in tasks:
-                waiting.append(pool.submit(_write, *task))
-                if len(waiting) > 2 * processes:  # so that few chunks lie in memory
-                    yield waiting.popleft().result()
-            yield from (future.result() for future in waiting)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with pool(processes) as workers:
+        waiting: deque = deque()
+        for task in tasks:
+            waiting.append(workers.submit(_write, *task))
+            if len(waiting) > 2 * processes:  # so that few chunks lie in memory
+                yield waiting.popleft().result()
+        yield from (future.result() for future in waiting)
 
 
 def _write(make: Maker, images: np.ndarray, start: int, path: Path) -> int:
@@ -110,15 +102,3 @@ def _check_room(folder: Path, needed: int) -> None:
             f"stored images: expected at most {free / 1e9:.2f} GB, which the disk of {folder} has, received "
             f"{needed / 1e9:.2f} GB to store; make room or name another folder"
         )
-
-
-def _obey_parent() -> None:
-    """Leave it to the process that started this one to be interrupted, and end when it ends, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def end_with_it():
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_it, daemon=True).start()

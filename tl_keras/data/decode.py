@@ -59,10 +59,12 @@ def decode(source: str | Path | bytes) -> Image.Image:
         raise InputError(f"expected a whole image, received a damaged one ({reason}); replace it") from error
 
 
-def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+def resize(
+    image: Image.Image, size: tuple[int, int], resampling: Image.Resampling = Image.Resampling.BILINEAR
+) -> Image.Image:
     """Scale `image` until it covers `size`, and cut what sticks out on both sides: the aspect ratio stays.
 
-    Bilinear, which in Pillow antialiases when it reduces, as TensorFlow's antialiased bilinear resizing does.
+    Pillow's bilinear antialiases when it reduces, as TensorFlow's antialiased bilinear resizing does.
     Squashing instead cost a linear probe on real photographs 1 to 7 points of accuracy; bicubic gained nothing.
 
     Args:
@@ -73,7 +75,7 @@ def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     (160, 224)
     """
     height, width = size
-    return ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
+    return ImageOps.fit(image, (width, height), resampling)
 
 
 def decode_files(

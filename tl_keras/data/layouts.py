@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tl_keras.errors import InputError
@@ -20,33 +20,40 @@ class Layout:
         root: the folder that file names are relative to.
         train: (file, class name) of the images to learn from.
         test: the same for the images to measure on; empty if the set does not come with any.
+        validation: the same for images to choose by, where there are such beside those to measure on.
+        unlabelled: files whose classes are hidden, as in competitions.
     """
 
     root: Path
     train: Items
     test: Items
+    validation: Items = field(default_factory=list)
+    unlabelled: list[str] = field(default_factory=list)
 
     def __post_init__(self):
         if not self.train:
             raise InputError(f"{self.root}: expected training images, received none; add some")
-        train, test = ({label for _, label in items} for items in (self.train, self.test))
+        train, validation, test = ({label for _, label in items} for items in (self.train, self.validation, self.test))
         if len(train) < 2:
             raise InputError(
                 f"{self.root}: expected two classes or more, received one, {min(train)!r}; give one folder per class"
             )
-        if test and train != test:
-            raise InputError(
-                f"{self.root}: expected the same classes to train and to test on, received "
-                f"{_few(train - test) or 'no class'} only in train and {_few(test - train) or 'no class'} only in "
-                "test; add what is missing"
-            )
+        for part, classes in (("validation", validation), ("test", test)):
+            if classes and train != classes:
+                raise InputError(
+                    f"{self.root}: expected the same classes to train and in {part}, received "
+                    f"{_few(train - classes) or 'no class'} only in train and {_few(classes - train) or 'no class'} "
+                    f"only in {part}; add what is missing"
+                )
 
 
 def read_folder(root: Path) -> Layout:
-    """Class folders under `train/` and `test/`, `validation/` or `val/` (the first that has labels), or under `root`.
+    """Class folders under `train/` and `test/`, `validation/` or `val/`, or under `root`.
 
-    Tiny-ImageNet's `train/CLASS/images/` and `val/images/` with `val_annotations.txt` are read too. Hidden files
-    are not; a single outer folder, as archives have one, is stepped into.
+    Of several labelled parts the first is the one to measure on, and the next to choose by; a `test/` without class
+    folders holds images whose classes are hidden. Tiny-ImageNet's `train/CLASS/images/` and `val/images/` with
+    `val_annotations.txt` are read too. Hidden files are not; a single outer folder, as archives have one, is stepped
+    into.
 
     Raises:
         InputError: no images, an empty class folder, one class only, other classes to test on than to train on.
@@ -55,8 +62,12 @@ def read_folder(root: Path) -> Layout:
     if not (root / "train").is_dir():
         return Layout(root, _class_folders(root, root), [])
     train = _class_folders(root, root / "train")
-    tests = (_held_out(root, root / part, {label for _, label in train}) for part in TEST_PARTS)
-    return Layout(root, train, next(filter(None, tests), []))
+    classes = {label for _, label in train}
+    parts = {part: _held_out(root, root / part, classes) for part in TEST_PARTS if (root / part).is_dir()}
+    labelled = [items for items in parts.values() if items]
+    hidden = [file for part, items in parts.items() if not items for file in _images(root, root / part)]
+    test, validation = [*labelled, [], []][:2]
+    return Layout(root, train, test, validation, hidden)
 
 
 def _without_outer_folders(root: Path) -> Path:
@@ -77,14 +88,19 @@ def _class_folders(root: Path, folder: Path) -> Items:
     items = []
     for one in _subfolders(folder):
         images = one / "images" if (one / "images").is_dir() else one
-        files = sorted(path.relative_to(root) for path in images.rglob("*") if path.is_file())
-        files = [path for path in files if not any(part.startswith(".") for part in path.parts)]
+        files = _images(root, images)
         if not files:
             raise InputError(f"{one}: expected images in the class folder, received none; add some or remove it")
-        items += [(path.as_posix(), one.name) for path in files]
+        items += [(file, one.name) for file in files]
     if not items:
         raise InputError(f"{folder}: expected folders of images, one per class, received none; add them")
     return items
+
+
+def _images(root: Path, folder: Path) -> list[str]:
+    """The files below `folder`, hidden ones left out, relative to `root`."""
+    files = sorted(path.relative_to(root) for path in folder.rglob("*") if path.is_file())
+    return [path.as_posix() for path in files if not any(part.startswith(".") for part in path.parts)]
 
 
 def _held_out(root: Path, folder: Path, classes: set[str]) -> Items:
@@ -122,7 +138,7 @@ def read_manifest(path: Path) -> Layout:
         columns, numbered = header, numbered[1:]
     if not {"path", "label"} <= set(columns):
         raise InputError(f"{path}: expected the columns path and label, received {', '.join(header)}; rename them")
-    train, test = [], []
+    parts: dict[str, Items] = {part: [] for part in ("train", *TEST_PARTS)}
     for number, row in numbered:
         cells = dict(zip(columns, row, strict=False))
         part = cells.get("split") or "train"
@@ -131,9 +147,10 @@ def read_manifest(path: Path) -> Layout:
                 f"{path}, line {number}: expected path,label and optionally train, test or val, received "
                 f"{','.join(row)!r}; mend the line"
             )
-        (train if part == "train" else test).append((cells["path"], cells["label"]))
-    _check_files(path, path.parent, train + test)
-    return Layout(path.parent, train, test)
+        parts[part].append((cells["path"], cells["label"]))
+    _check_files(path, path.parent, [item for items in parts.values() for item in items])
+    test, validation = [*filter(None, (parts[part] for part in TEST_PARTS)), [], []][:2]
+    return Layout(path.parent, parts["train"], test, validation)
 
 
 def _lines(path: Path) -> list[str]:

@@ -1,6 +1,6 @@
-"""Images that are cut or scaled when they are read: thousands at network size that never lie in memory together.
+"""Images that are cut, scaled or made grey when they are read: thousands that never lie in memory together.
 
-Both kinds stand in for an array wherever a `Split` does: `images[rows]` makes those rows and keeps nothing, while
+All kinds stand in for an array wherever a `Split` does: `images[rows]` makes those rows and keeps nothing, while
 `Split.take` and all that cuts by it cut what the images are made from. They may be stacked.
 """
 
@@ -14,16 +14,17 @@ from tl_keras.errors import InputError
 
 
 class LazyImages:
-    """Images (N, height, width, 3), each made from one of `source` when it is asked for.
+    """Images (N, height, width, channels), each made from one of `source` when it is asked for.
 
     Args:
         source: uint8 images, an array or lazy themselves.
         size: (height, width) of what is made.
+        channels: of what is made; 3 by default.
     """
 
-    def __init__(self, source: np.ndarray | LazyImages, size: tuple[int, int]):
+    def __init__(self, source: np.ndarray | LazyImages, size: tuple[int, int], channels: int = 3):
         self.source, self.size = source, tuple(size)
-        self.shape, self.dtype = (len(source), *self.size, 3), np.dtype("uint8")
+        self.shape, self.dtype = (len(source), *self.size, channels), np.dtype("uint8")
 
     def __repr__(self) -> str:
         """What is made of each image, but not which they are: a part of the fingerprint of a split."""
@@ -39,8 +40,7 @@ class LazyImages:
 
     def take(self, rows) -> LazyImages:
         """The images at indices, slice or mask, still to be made."""
-        source = self.source.take(rows) if isinstance(self.source, LazyImages) else self.source[rows]
-        return type(self)(source, self.size)
+        return type(self)(taken(self.source, rows), self.size)
 
     def made(self, images: np.ndarray) -> np.ndarray:
         """(B, height, width, 3) from a batch of the source."""
@@ -58,7 +58,7 @@ class CenterCrop(LazyImages):
     """
 
     def __init__(self, source, size: tuple[int, int]):
-        super().__init__(source, size)
+        super().__init__(source, size, source.shape[3])
         (height, width), (rows, columns) = source.shape[1:3], self.size
         if rows > height or columns > width:
             raise InputError(
@@ -92,3 +92,45 @@ class Resized(LazyImages):
         for row, image in zip(made, images, strict=True):
             row[...] = resize(Image.fromarray(image), self.size).convert("RGB")
         return made
+
+
+class Grey(LazyImages):
+    """Each image with one channel, its luminance by ITU-R BT.601, as Pillow's mode L has it.
+
+    >>> Grey(np.full((2, 4, 4, 3), 200, "uint8"))[:].shape
+    (2, 4, 4, 1)
+    """
+
+    def __init__(self, source, size: tuple[int, int] | None = None):
+        super().__init__(source, size or source.shape[1:3], channels=1)
+
+    def made(self, images: np.ndarray) -> np.ndarray:
+        # Pillow's own fixed-point weights, so that a file read by Pillow gives the same pixels.
+        weighted = images.astype("uint32") @ np.array([19595, 38470, 7471], "uint32")
+        return ((weighted + 0x8000) >> 16).astype("uint8")[..., None]
+
+
+class Part(LazyImages):
+    """Some images of a whole. What is computed for each image of the whole, such as features, serves all its parts.
+
+    >>> Part(np.zeros((5, 8, 8, 3), "uint8"), [0, 3]).shape
+    (2, 8, 8, 3)
+    """
+
+    def __init__(self, whole: np.ndarray | LazyImages, rows):
+        super().__init__(taken(whole, rows), whole.shape[1:3], whole.shape[3])
+        self.whole, self.rows = whole, np.arange(len(whole))[rows]
+
+    def __repr__(self) -> str:
+        return "Part()"  # made from these very pixels: nothing is done to them
+
+    def take(self, rows) -> LazyImages:
+        return Part(self.whole, self.rows[rows])
+
+    def made(self, images: np.ndarray) -> np.ndarray:
+        return images
+
+
+def taken(images: np.ndarray | LazyImages, rows) -> np.ndarray | LazyImages:
+    """The images at indices, slice or mask; lazy ones stay lazy."""
+    return images.take(rows) if isinstance(images, LazyImages) else images[rows]

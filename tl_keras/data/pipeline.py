@@ -10,9 +10,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from tl_keras.data.augment import Augmentation
+from tl_keras.quiet import tf
 
 LARGE_BATCH = 32 * 224 * 224 * 3  # numbers: where images are large, this many are worked on at once
 

@@ -6,9 +6,12 @@ given without a test set is cut 80/20, stratified, with a fixed seed, so that ev
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,72 +19,23 @@ import numpy as np
 from tl_keras.data import downloads
 from tl_keras.data.archives import unpack
 from tl_keras.data.decode import decode_files
+from tl_keras.data.image_data import ImageData, Quarantined
 from tl_keras.data.layouts import Layout, read_folder, read_manifest
-from tl_keras.data.lazy import Resized
+from tl_keras.data.lazy import LazyImages, Resized
 from tl_keras.data.splits import Split, digests, stratified
 from tl_keras.errors import InputError
 
 DIGITS = tuple("0123456789")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 KERAS_SETS = {"cifar10": CIFAR10, "mnist": DIGITS}
+UNMIRRORED = ("digits", "mnist")  # a mirrored digit is no digit
 LOCAL_SETS = ("hymenoptera", "tiny-imagenet-5")  # a course hands them out; they lie in the data directory or nowhere
 TEST_FRACTION, SPLIT_SEED = 0.2, 0
+HIDDEN = -1  # the label of an image whose class is not told
+EAGER_BYTES = 2**30  # arrays that are larger when they are resized are resized when they are read
 
 
-@dataclass(frozen=True)
-class Quarantined:
-    """An image that was left out, and why."""
-
-    id: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class ImageData:
-    """A data set: what to learn from, what to measure on, what had to stay out.
-
-    Args:
-        name: the set really used.
-        train: images to learn from; cut your validation images from these.
-        test: images to measure on.
-        quarantine: images that could not be decoded, and training images that are among the test images too.
-
-    >>> data = load("digits")
-    >>> data.name, len(data.train), len(data.test), data.class_names[:3]
-    ('digits', 1437, 360, ('0', '1', '2'))
-    """
-
-    name: str
-    train: Split
-    test: Split
-    quarantine: tuple[Quarantined, ...] = ()
-
-    def __post_init__(self):
-        counts = np.bincount(self.train.labels, minlength=len(self.class_names))
-        if len(counts) < 2:
-            raise InputError(f"{self.name}: expected two classes or more, received {len(counts)}; add another class")
-        if not counts.all():
-            lacking = self.class_names[int(np.argmin(counts))]
-            raise InputError(
-                f"{self.name}: expected training images of every class, received none of {lacking!r}; "
-                "add some or remove the class"
-            )
-        if not len(self.test):
-            raise InputError(f"{self.name}: expected test images, received none; add some")
-        if self.train.images.shape[1:] != self.test.images.shape[1:]:
-            raise InputError(
-                f"{self.name}: expected train and test images of one size, received {self.train.images.shape[1:]} "
-                f"and {self.test.images.shape[1:]}; give a size to resize them to"
-            )
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.train.class_names
-
-
-def load(
-    name: str | Path, data_dir: str | Path | None = None, size: tuple[int, int] | None = None, fallback: bool = False
-) -> ImageData:
+def load(name: str | Path, data_dir: str | Path | None = None, size: tuple[int, int] | None = None) -> ImageData:
     """The data set called `name`, or lying at that path.
 
     A named set is looked for in `data_dir`, in `$TL_KERAS_DATA` and in the Keras cache (`NAME.npz`, `NAME.zip`,
@@ -93,7 +47,6 @@ def load(
             path,label[,split], an .npz of x_train, y_train, x_test, y_test[, class_names].
         data_dir: the data directory.
         size: (height, width) every image is resized to; None keeps the size of sets whose images share one.
-        fallback: go on with `digits`, and say so on stderr, where the set cannot be had.
 
     Returns:
         Images uint8 RGB (N, height, width, 3), whatever they were.
@@ -106,18 +59,11 @@ def load(
     """
     name = os.fspath(name)
     if name == "digits":
-        return _digits(size)
+        return replace(_digits(size), source=name)
     places = _places(data_dir)
     found = _find(name, places)
-    if found:
-        return _from_path(found, size)
-    try:
-        return _downloaded(name, places, size)
-    except downloads.Unavailable as error:
-        if not fallback:
-            raise
-        print(f"WARNING: {error}. GOING ON WITH 'digits', NOT {name!r}: every result is of digits.", file=sys.stderr)
-        return _digits(size)
+    images = _from_path(found, size) if found else _downloaded(name, places, size)
+    return replace(images, mirror=images.name.removeprefix("tfds:") not in UNMIRRORED, source=name)
 
 
 def files(name: str | Path, data_dir: str | Path | None = None) -> Layout:
@@ -182,7 +128,9 @@ def _downloaded(name: str, places: list[Path], size) -> ImageData:
             f"{' or '.join(map(str, places))}, received {name!r}; check the spelling"
         )
     folder = places[0] / "tensorflow_datasets" if len(places) > 1 else None
-    return _decoded(name, *downloads.tfds_images(name.removeprefix("tfds:"), folder), size)
+    sources, ids, labels, class_names, train_count = downloads.tfds_images(name.removeprefix("tfds:"), folder)
+    listed = list(zip(sources, ids, labels, strict=True))
+    return _decoded(name, {"train": listed[:train_count], "test": listed[train_count:]}, class_names, size)
 
 
 def _digits(size) -> ImageData:
@@ -191,7 +139,7 @@ def _digits(size) -> ImageData:
     scans = load_digits()
     images = np.rint(scans.images * (255 / 16)).astype(np.uint8)
     train, test = stratified(Split(_rgb(images, size), scans.target, DIGITS), TEST_FRACTION, SPLIT_SEED)
-    return ImageData("digits", train, test)
+    return ImageData("digits", train, test, mirror=False)
 
 
 def _from_npz(path: Path, size) -> ImageData:
@@ -245,20 +193,27 @@ def _check_arrays(name: str, part: str, images: np.ndarray, labels: np.ndarray) 
         )
 
 
-def _rgb(images: np.ndarray, size) -> np.ndarray:
+def _rgb(images: np.ndarray, size) -> np.ndarray | LazyImages:
     images = images if images.ndim == 4 else images[..., None]
     images = np.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
     if size is None or images.shape[1:3] == tuple(size):
         return images
-    return Resized(images, size)[:]
+    resized = Resized(images, size)
+    return resized[:] if math.prod(resized.shape) <= EAGER_BYTES else resized
 
 
 def _from_layout(name: str, layout: Layout, size) -> ImageData:
-    items = layout.train + layout.test
-    sources = [layout.root / file for file, _ in items]
-    ids, labels = np.array([(_printable(file), _printable(label)) for file, label in items]).T
-    class_names = np.unique(labels[: len(layout.train)]).tolist()
-    return _decoded(name, sources, ids, np.searchsorted(class_names, labels), class_names, len(layout.train), size)
+    parts = {
+        "train": layout.train,
+        "test": layout.test,
+        "validation": layout.validation,
+        "unlabelled": [(file, "") for file in layout.unlabelled],
+    }
+    class_names = sorted({_printable(label) for _, label in layout.train})
+    numbers = {label: number for number, label in enumerate(class_names)} | {"": HIDDEN}
+    listed = {part: [(layout.root / file, _printable(file), numbers[_printable(label)]) for file, label in items]
+              for part, items in parts.items()}  # fmt: skip
+    return _decoded(name, listed, class_names, size)
 
 
 def _printable(name: str) -> str:
@@ -266,32 +221,43 @@ def _printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _decoded(name, sources, ids, labels, class_names, train_count, size) -> ImageData:
-    """Decode all in one go; the first `train_count` are to learn from, the others, if any, to measure on."""
+def _decoded(name: str, parts: Mapping[str, Sequence[tuple]], class_names: Sequence[str], size) -> ImageData:
+    """Decode all in one go.
+
+    Args:
+        parts: (file or encoded bytes, id, label) of the images to learn from, to measure on, to choose by, and of
+            those whose label is hidden.
+    """
+    sources, ids, labels = ([item[place] for items in parts.values() for item in items] for place in range(3))
     images, kept, rejected = decode_files(sources, size)
-    whole = Split(images, labels[kept], class_names, ids[kept])
     quarantine = [Quarantined(str(ids[index]), reason) for index, reason in rejected]
-    if train_count == len(sources):
-        train, test = stratified(whole, TEST_FRACTION, SPLIT_SEED)
-    else:
-        cut = int(np.searchsorted(kept, train_count))
-        test = whole.take(slice(cut, None))
-        train, tested = _without_test_images(name, whole.take(slice(None, cut)), test)
-        quarantine += tested
-    return ImageData(name, train, test, tuple(quarantine))
+    numbers, names = np.array(labels)[kept], np.array(ids)[kept]
+    ends = np.searchsorted(kept, np.cumsum([len(items) for items in parts.values()]))
+    rows = dict(zip(parts, (slice(*bounds) for bounds in pairwise([0, *ends])), strict=True))
+    cut = {part: Split(images[of], numbers[of], class_names, names[of]) for part, of in rows.items()}
+    train = cut["train"]
+    for part in ("test", "validation"):
+        if parts.get(part):
+            train, tested = _without_images_of(name, train, cut[part], part)
+            quarantine += tested
+    test = cut["test"]
+    if not parts["test"]:
+        train, test = stratified(train, TEST_FRACTION, SPLIT_SEED)
+    more = {part: cut[part] for part in ("validation", "unlabelled") if len(cut.get(part, ()))}
+    return ImageData(name, train, test, tuple(quarantine), **more)
 
 
-def _without_test_images(name: str, train: Split, test: Split) -> tuple[Split, list[Quarantined]]:
-    """Take images with the pixels of a test image out of `train`: nothing is measured on an image that was learned.
+def _without_images_of(name: str, train: Split, held_out: Split, part: str) -> tuple[Split, list[Quarantined]]:
+    """Take images with the pixels of a held-out one out of `train`: nothing is measured on an image that was learned.
 
     Out of `train`, so that figures stay comparable with those that others measured on the same test images.
     """
-    repeated = np.isin(digests(train), digests(test))
+    repeated = np.isin(digests(train), digests(held_out))
     if not repeated.any():
         return train, []
     print(
-        f"WARNING: {name}: {repeated.sum()} training images are also test images; they are left out of training and "
+        f"WARNING: {name}: {repeated.sum()} training images are also {part} images; they are left out of training and "
         "listed in the quarantine.",
         file=sys.stderr,
     )
-    return train.take(~repeated), [Quarantined(str(id), "also in the test images") for id in train.ids[repeated]]
+    return train.take(~repeated), [Quarantined(str(id), f"also in the {part} images") for id in train.ids[repeated]]

@@ -7,11 +7,12 @@ identity of each image. Cutting a split never copies more than the rows it keeps
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tl_keras.data.lazy import LazyImages
+from tl_keras.data.lazy import LazyImages, Part, taken
 from tl_keras.errors import InputError
 
 
@@ -20,8 +21,8 @@ class Split:
     """Images of one split, ready to be fed.
 
     Args:
-        images: uint8 array (N, H, W, 3), RGB from 0 to 255; anything that `images[indices]` answers with an array.
-        labels: integer array (N,), each below `len(class_names)`.
+        images: uint8 array (N, H, W, C), RGB from 0 to 255; anything that `images[indices]` answers with an array.
+        labels: integer array (N,), each below `len(class_names)`; -1 where it is hidden.
         class_names: one name per label.
         ids: array (N,) of strings: the file, relative to the data set, or the index in its array.
 
@@ -30,10 +31,10 @@ class Split:
     (4, ['0', '1', '2', '3'])
     """
 
-    images: np.ndarray
+    images: np.ndarray | LazyImages
     labels: np.ndarray
     class_names: tuple[str, ...]
-    ids: np.ndarray | None = None
+    ids: np.ndarray = None  # type: ignore[assignment]  # numbered where none are given
 
     def __post_init__(self):
         object.__setattr__(self, "labels", np.asarray(self.labels, "int64").reshape(-1))
@@ -45,51 +46,67 @@ class Split:
                 f"split: expected as many labels and ids as images, received {len(self.images)} images, "
                 f"{len(self.labels)} labels, {len(self.ids)} ids; check the data set"
             )
-        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
+        if len(self) and not -1 <= self.labels.min() <= self.labels.max() < len(self.class_names):
             raise InputError(
-                f"split: expected labels from 0 to {len(self.class_names) - 1}, received "
+                f"split: expected labels from 0 to {len(self.class_names) - 1}, or -1 for hidden ones, received "
                 f"{self.labels.min()} to {self.labels.max()}; check the data set"
             )
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: np.ndarray) -> Split:
+    @property
+    def labelled(self) -> bool:
+        """Whether the classes of all images are known."""
+        return not (self.labels == -1).any()
+
+    def take(self, indices) -> Split:
         """The rows at `indices`, in that order; lazy images stay lazy."""
-        images = self.images.take(indices) if isinstance(self.images, LazyImages) else self.images[indices]
-        return replace(self, images=images, labels=self.labels[indices], ids=self.ids[indices])
+        return replace(self, images=taken(self.images, indices), labels=self.labels[indices], ids=self.ids[indices])
+
+    def part(self, indices) -> Split:
+        """As `take`, but still known as a part of this split: what is computed for it once serves all its parts."""
+        return replace(self.take(indices), images=Part(self.images, indices))
 
     def fingerprint(self) -> str:
-        """SHA-256 of images, labels and class names: two splits with the same one are the same data.
-
-        Lazy images are told by what they are made from and by what is made of it.
-        """
-        digest = hashlib.sha256(repr((np.shape(self.images), self.class_names)).encode())
+        """SHA-256 of images, labels and class names: two splits with the same one are the same data."""
+        digest = hashlib.sha256(repr((fingerprint(self.images), self.class_names)).encode())
         digest.update(np.ascontiguousarray(self.labels))
-        images = self.images
-        while isinstance(images, LazyImages):
-            digest.update(repr(images).encode())
-            images = images.source
-        for start in range(0, len(self), 4096):
-            digest.update(np.ascontiguousarray(images[start : start + 4096]))
         return digest.hexdigest()
 
 
-def by_class(split: Split, classes: list[int]) -> Split:
+def fingerprint(images: np.ndarray | LazyImages) -> str:
+    """SHA-256 of images; lazy ones are told by what they are made from and by what is made of it.
+
+    >>> fingerprint(np.zeros((2, 4, 4, 3), "uint8"))[:8]
+    '2c63ff86'
+    """
+    digest = hashlib.sha256(repr(np.shape(images)).encode())
+    while isinstance(images, LazyImages):
+        digest.update(repr(images).encode())
+        images = images.source
+    for start in range(0, len(images), 4096):
+        digest.update(np.ascontiguousarray(images[start : start + 4096]))
+    return digest.hexdigest()
+
+
+def by_class(split: Split, classes: Sequence[int]) -> Split:
     """Keep the images of `classes` (numbers in `split`), labels re-numbered 0, 1, ... in that order.
+
+    Images whose classes are hidden are kept, all of them.
 
     >>> split = Split(np.zeros((3, 2, 2, 3), "uint8"), np.array([4, 9, 1]), tuple("abcdefghij"))
     >>> part = by_class(split, [4, 9])
     >>> part.labels.tolist(), part.class_names
     ([0, 1], ('e', 'j'))
     """
+    class_names = tuple(split.class_names[number] for number in classes)
+    if not split.labelled:
+        return replace(split, class_names=class_names)
     renumbered = np.full(len(split.class_names), -1)
-    renumbered[classes] = np.arange(len(classes))
+    renumbered[list(classes)] = np.arange(len(classes))
     kept = np.flatnonzero(renumbered[split.labels] >= 0)
-    part = split.take(kept)
-    return replace(
-        part, labels=renumbered[part.labels], class_names=tuple(split.class_names[number] for number in classes)
-    )
+    return replace(split.take(kept), labels=renumbered[split.labels[kept]], class_names=class_names)
 
 
 def stratified(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:

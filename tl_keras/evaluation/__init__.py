@@ -5,12 +5,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
-        "predictions",
-        "outcome",
+        "arms",
         "compare",
+        "shared",
         "transfer_effect",
-        "epoch_choice",
-        "deformation",
-        "elastic_field",
     ],
 )

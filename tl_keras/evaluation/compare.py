@@ -14,29 +14,30 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95% interval and the number of values behind it."""
+    """A mean with its 95% interval, the number of values behind it, and what kind of interval it is."""
 
     mean: float
     low: float
     high: float
     n: int
+    kind: str = "Student's"
 
 
 def proportion_interval(correct: int, count: int) -> Interval:
     """Wilson's 95% interval for `correct` of `count` images: the uncertainty of a finite test set.
 
     >>> proportion_interval(90, 100)
-    Interval(mean=0.9, low=0.825..., high=0.944..., n=100)
+    Interval(mean=0.9, low=0.825..., high=0.944..., n=100, kind="Wilson's, over images")
     """
     bounds = stats.binomtest(int(correct), int(count)).proportion_ci(0.95, method="wilson")
-    return Interval(correct / count, float(bounds.low), float(bounds.high), int(count))
+    return Interval(correct / count, float(bounds.low), float(bounds.high), int(count), "Wilson's, over images")
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
     """Student's 95% interval of the mean of independent values, two at least.
 
     >>> mean_interval([1.0, 2.0, 3.0])
-    Interval(mean=2.0, low=-0.484..., high=4.484..., n=3)
+    Interval(mean=2.0, low=-0.484..., high=4.484..., n=3, kind="Student's")
     """
     mean, half = float(np.mean(values)), float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
     return Interval(mean, mean - half, mean + half, len(values))
@@ -45,7 +46,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
 def seed_interval(values: list[float], highest: float = 1.0) -> Interval:
     """Student's 95% interval of a mean over seeds, cut at 0 and `highest`; two values at least."""
     found = mean_interval(values)
-    return replace(found, low=max(found.low, 0.0), high=min(found.high, highest))
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, highest), kind="Student's, over seeds")
 
 
 def over_trainings(intervals: Sequence[Interval]) -> Interval:

@@ -5,19 +5,20 @@ The three first are those of Torrey and Shavlik, "Transfer Learning" (2009), fig
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from tl_keras.evaluation.arms import Arm
 from tl_keras.evaluation.compare import holm, paired_p_value
-from tl_keras.evaluation.outcome import Network
 
 SLOPE_EPOCHS = 5
 
 
 @dataclass(frozen=True)
 class Effect:
-    """One network's learning curve in four numbers.
+    """One arm's learning curve in four numbers.
 
     Args:
         start: test accuracy after the first epoch.
@@ -34,25 +35,25 @@ class Effect:
     reaches_baseline: int | None
 
 
-def effect(network: Network, baseline: Network) -> Effect:
-    """Describe the learning curve of `network`, averaged over seeds, beside that of `baseline`."""
-    curve = network.mean_curve("val_accuracy")
+def effect(arm: Arm, baseline: Arm) -> Effect:
+    """Describe the learning curve of `arm`, averaged over seeds, beside that of `baseline`."""
+    curve = arm.mean_curve("val_accuracy")
     last = min(SLOPE_EPOCHS, len(curve)) - 1
     reached = np.flatnonzero(curve >= baseline.mean_curve("val_accuracy")[-1])
     return Effect(
         start=float(curve[0]),
         slope=float((curve[last] - curve[0]) / max(last, 1)),
         final=float(curve[-1]),
-        seconds=network.seconds,
+        seconds=arm.seconds,
         reaches_baseline=int(reached[0]) + 1 if len(reached) else None,
     )
 
 
 @dataclass(frozen=True)
 class Lead:
-    """How far the winner is ahead of another network, and the p-value that this is chance (Holm-adjusted)."""
+    """How far the winner is ahead of another arm, and the p-value that this is chance (Holm-adjusted)."""
 
-    other: Network
+    other: Arm
     points: float
     p_value: float
 
@@ -62,10 +63,10 @@ class Lead:
         return self.p_value < 0.05
 
 
-def leads(networks: list[Network]) -> tuple[Network, list[Lead]]:
-    """The network with the best mean test accuracy and its lead over each of the others, in percentage points."""
-    ranked = sorted(networks, key=lambda network: network.accuracy, reverse=True)
+def leads(arms: Sequence[Arm]) -> tuple[Arm, list[Lead]]:
+    """The arm with the best mean test accuracy and its lead over each of the others, in percentage points."""
+    ranked = sorted(arms, key=lambda arm: arm.accuracy, reverse=True)
     winner, others = ranked[0], ranked[1:]
-    p_values = holm([paired_p_value(winner.correct, other.correct) for other in others])
+    p_values = holm([paired_p_value(winner.correct(), other.correct()) for other in others])
     gaps = [100 * (winner.accuracy - other.accuracy) for other in others]
     return winner, [Lead(*lead) for lead in zip(others, gaps, p_values, strict=True)]

@@ -1,4 +1,4 @@
-"""Models out: SavedModels, torchvision state dicts and submissions, and all that a study leaves behind."""
+"""Models out: SavedModels, torchvision state dicts and submissions."""
 
 import lazy_loader
 
@@ -6,7 +6,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
         "saved_model",
-        "publish",
         "torch_bridge",
         "torch_layouts",
         "submission",

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
 from PIL import Image
 
@@ -24,6 +23,7 @@ from tl_keras.export import torch_bridge
 from tl_keras.export.submission import BACKBONES, CODE, MODELS, WORD
 from tl_keras.models import backbones
 from tl_keras.models.weights import first_line
+from tl_keras.quiet import keras
 
 SIDE = 224
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -1,4 +1,4 @@
-"""Models out: a .keras file for Keras, a SavedModel for TF Serving and everything else."""
+"""Models out: a SavedModel for TF Serving and everything else."""
 
 from __future__ import annotations
 
@@ -6,19 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-import keras
-import tensorflow as tf
-
-from tl_keras.files import atomic
-
-
-def save_keras(model: keras.Model, path: Path) -> None:
-    """Write `model` as a .keras file; `keras.models.load_model(path, safe_mode=True)` reads it anywhere.
-
-    How it was trained, the loss and the optimizer's state, stays in the checkpoint.
-    """
-    with atomic(path) as temporary:
-        keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
+from tl_keras.quiet import keras, tf
 
 
 def export(model: keras.Model, class_names: tuple[str, ...], folder: Path) -> Path:

@@ -14,11 +14,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-import keras
-
 from tl_keras.errors import InputError
 from tl_keras.export import torch_bridge, torch_layouts
 from tl_keras.files import write_bytes
+from tl_keras.quiet import keras
 
 # The grader's words, and the backbones that are those networks. The resnet50 of keras.applications is another one.
 BACKBONES = {"vgg16": "vgg16", "resnet50": "torch_resnet50", "resnet34": "torch_resnet34"}

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-import keras
 import numpy as np
 
 from tl_keras.errors import InputError
@@ -25,6 +24,7 @@ from tl_keras.export import torch_layouts
 from tl_keras.export.torch_layouts import NORM, Part
 from tl_keras.files import atomic
 from tl_keras.models.weights import first_line
+from tl_keras.quiet import keras
 
 COUNTER = "num_batches_tracked"
 FLOATS = ("float32", "float16", "bfloat16", "float64")

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-import keras
 import numpy as np
 
 from tl_keras.errors import InputError
 from tl_keras.models.preprocessing import TORCH_OFFSET, TORCH_SCALE
+from tl_keras.quiet import keras
 
 KERNEL = {"kernel": "weight"}
 BIASED = {"kernel": "weight", "bias": "bias"}

@@ -8,6 +8,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "backbones",
         "cnn",
         "heads",
+        "model_file",
+        "networks",
         "preprocessing",
         "stn",
         "stn_network",

@@ -14,11 +14,12 @@ from itertools import accumulate
 from pathlib import Path
 
 from tl_keras.errors import InputError
-from tl_keras.models import heads, preprocessing
+from tl_keras.models import heads, model_file, preprocessing
 from tl_keras.models import weights as weight_files
 from tl_keras.quiet import keras
 
 SMALLEST_SIDE = 32  # these networks halve the image five times
+SMALLEST_MARGIN = 128  # smaller images have no margin to spare: all of them is seen
 TOKENS = (0, 0)  # stands for height and width where there are none
 
 
@@ -77,6 +78,18 @@ def find(name: str) -> Backbone:
         f"--backbone: expected {fixed}, mobilenet_A or mobilenet_v2_A (A from 0.03125 to 4), or an existing .keras or "
         f".h5 model file, received {name!r}; check the spelling"
     )
+
+
+def input_shape(name: str) -> tuple[int, int, int]:
+    """(height, width, channels) of the images that a network of the registry, or of a model file, sees.
+
+    >>> input_shape("vgg16")
+    (224, 224, 3)
+    """
+    entry = find(name)
+    if entry.input_size is not None:
+        return (*entry.input_size, 3)
+    return heads.input_shape(model_file.load(Path(name)))
 
 
 def build(name: str, classes: int, weights: str = "none", size: int | None = None) -> keras.Model:
@@ -237,17 +250,11 @@ def _vit(entry: Backbone, size: int | None, weights: str):
 
 
 def _own(entry: Backbone, size: int | None, weights: str):
-    name = entry.name
     if weights != "none":
-        raise InputError(f"--weights: expected none with a model file, received {weights}; {name} has its own weights")
-    try:
-        network = keras.models.load_model(name, compile=False, safe_mode=True)
-    except Exception as error:
         raise InputError(
-            f"--backbone: expected a Keras model, received {name} ({weight_files.first_line(error)}); save it with "
-            "model.save and without code of its own"
-        ) from error
-    return heads.cut(network, size)
+            f"--weights: expected none with a model file, received {weights}; {entry.name} has its own weights"
+        )
+    return heads.cut(model_file.load(Path(entry.name)), size)
 
 
 def _mobilenet(name: str, version: str, width: float) -> Backbone:

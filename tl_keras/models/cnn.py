@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import keras
-from keras import layers
+from tl_keras.quiet import keras
 
 
 def build(
@@ -26,22 +25,22 @@ def build(
     """
     images = keras.Input(input_shape, name="images")
     # 0..255 to about zero mean and unit deviation, for natural images as for scanned digits.
-    x = layers.Rescaling(1 / 64, offset=-2, dtype="float32", name="rescale")(images)
+    x = keras.layers.Rescaling(1 / 64, offset=-2, dtype="float32", name="rescale")(images)
     for number, width in enumerate(filters, start=1):
         # Without a bias: BatchNorm has one.
-        convolution = layers.Conv2D(
+        convolution = keras.layers.Conv2D(
             width, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"conv{number}"
         )
         x = convolution(x)
         if number in (1, 3):
-            x = layers.MaxPooling2D(name=f"pool{number}")(x)
-        x = layers.BatchNormalization(momentum=0.9, name=f"norm{number}")(x)
-        x = layers.ReLU(name=f"relu{number}")(x)
+            x = keras.layers.MaxPooling2D(name=f"pool{number}")(x)
+        x = keras.layers.BatchNormalization(momentum=0.9, name=f"norm{number}")(x)
+        x = keras.layers.ReLU(name=f"relu{number}")(x)
         if number in (1, 3):
-            x = layers.Dropout(dropout[number // 2], name=f"dropout{number}")(x)
-    x = layers.Flatten(name="flatten")(x)
-    x = layers.Dense(units, activation="relu", kernel_initializer="he_normal", name="dense1")(x)
-    x = layers.Dropout(dropout[2], name="dropout_dense")(x)
+            x = keras.layers.Dropout(dropout[number // 2], name=f"dropout{number}")(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    x = keras.layers.Dense(units, activation="relu", kernel_initializer="he_normal", name="dense1")(x)
+    x = keras.layers.Dropout(dropout[2], name="dropout_dense")(x)
     # float32, so that a softmax under mixed precision does not round probabilities to 1.
-    probabilities = layers.Dense(classes, activation="softmax", dtype="float32", name="dense2")(x)
+    probabilities = keras.layers.Dense(classes, activation="softmax", dtype="float32", name="dense2")(x)
     return keras.Model(images, probabilities, name="cnn")

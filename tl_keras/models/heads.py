@@ -42,33 +42,44 @@ def renewed(model: keras.Model) -> keras.Model:
     return keras.models.clone_model(model)
 
 
-def cut(network: keras.Model, size: int | None = None) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """A flat copy of an image classifier without its head: its last dense layer and a softmax behind it.
+def input_shape(network: keras.Model, size: int | None = None) -> tuple[int, int, int]:
+    """(height, width, channels) of the images that an image classifier reads.
 
     Args:
-        network: functional or sequential; one input of RGB images (B, H, W, 3).
-        size: height and width of the images, where the network leaves them open (then 224 by default).
-
-    Returns:
-        The images' tensor (B, H, W, 3) and the features (B, F) that the dense layer read.
+        network: functional or sequential; one input of RGB or grey images (B, H, W, 3 or 1).
+        size: height and width, where the network leaves them open (then 224 by default).
 
     Raises:
-        InputError: the network is none of this kind.
+        InputError: the network is none of this kind, or has another size.
 
-    >>> network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(10)])
-    >>> cut(network)[1].shape
-    (None, 192)
+    >>> input_shape(keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]))
+    (8, 8, 1)
     """
     shape = tuple(network.inputs[0].shape) if _is_chain(network) else None
-    if not shape or len(shape) != 4 or shape[-1] != 3:
+    if not shape or len(shape) != 4 or shape[-1] not in (1, 3):
         raise InputError(
-            f"{network.name}: expected a functional or sequential model of one input (B, H, W, 3) and one output, "
+            f"{network.name}: expected a functional or sequential model of one input (B, H, W, 3 or 1) and one output, "
             f"received {shape or type(network).__name__}; rebuild it with keras.Model(images, outputs)"
         )
     height, width = (side or size or 224 for side in shape[1:3])
     if size not in (None, height) or size not in (None, width):
         raise InputError(f"size: expected {height} x {width} as {network.name} has it, received {size}; leave it out")
-    images = keras.Input((height, width, 3), name="images")
+    return height, width, shape[-1]
+
+
+def cut(network: keras.Model, size: int | None = None) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """A flat copy of an image classifier without its head: its last dense layer and a softmax behind it.
+
+    Args, errors: as `input_shape`.
+
+    Returns:
+        The images' tensor (B, H, W, 3 or 1) and the features (B, F) that the dense layer read.
+
+    >>> network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    >>> cut(network)[1].shape
+    (None, 192)
+    """
+    images = keras.Input(input_shape(network, size), name="images")
     operations = keras.Model(images, flat(network, images)).operations
     while operations and _is_softmax(operations[-1]):
         operations.pop()

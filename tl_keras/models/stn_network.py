@@ -6,12 +6,11 @@ Networks" (2015).
 
 from __future__ import annotations
 
-import keras
 import numpy as np
-from keras import layers
 
 from tl_keras.errors import InputError
 from tl_keras.models import stn
+from tl_keras.quiet import keras
 
 # Of MNIST's pixels, from 0 to 1. Images of other sets are scaled with them too.
 MEAN, DEVIATION = 0.1307, 0.3081
@@ -43,21 +42,21 @@ def build(input_shape: tuple[int, int, int], classes: int, transformer: bool = T
     images = keras.Input(input_shape, name="images")
     x = images if input_shape[2] == 1 else keras.ops.mean(images, axis=-1, keepdims=True)
     scale = 1 / (255 * DEVIATION)
-    x = layers.Rescaling(scale, offset=-MEAN / DEVIATION, dtype="float32", name="rescale")(x)
+    x = keras.layers.Rescaling(scale, offset=-MEAN / DEVIATION, dtype="float32", name="rescale")(x)
     if transformer:
         x = stn.SpatialTransformer(_localization(x.shape[1:]), name="transformer")(x)
     # The tutorial drops whole channels before it pools, and applies ReLU after: the same numbers, at a quarter of
     # the work each.
     x = _conv(10, 5, x.shape[-1], "conv1")(x)
-    x = layers.ReLU(name="relu1")(layers.MaxPooling2D(name="pool1")(x))
+    x = keras.layers.ReLU(name="relu1")(keras.layers.MaxPooling2D(name="pool1")(x))
     x = _conv(20, 5, 10, "conv2")(x)
-    x = layers.ReLU(name="relu2")(layers.MaxPooling2D(name="pool2")(x))
-    x = layers.SpatialDropout2D(0.5, name="dropout2")(x)
-    x = layers.Flatten(name="flatten")(x)
-    x = layers.Dense(50, activation="relu", name="dense1", **_start(x.shape[-1]))(x)
-    x = layers.Dropout(0.5, name="dropout_dense")(x)
+    x = keras.layers.ReLU(name="relu2")(keras.layers.MaxPooling2D(name="pool2")(x))
+    x = keras.layers.SpatialDropout2D(0.5, name="dropout2")(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    x = keras.layers.Dense(50, activation="relu", name="dense1", **_start(x.shape[-1]))(x)
+    x = keras.layers.Dropout(0.5, name="dropout_dense")(x)
     # float32, so that a softmax under mixed precision does not round probabilities to 1.
-    probabilities = layers.Dense(classes, activation="softmax", dtype="float32", name="dense2", **_start(50))(x)
+    probabilities = keras.layers.Dense(classes, activation="softmax", dtype="float32", name="dense2", **_start(50))(x)
     return keras.Model(images, probabilities, name="stn" if transformer else "stn_classifier")
 
 
@@ -65,16 +64,16 @@ def _localization(shape: tuple[int, int, int]) -> keras.Model:
     """What the transformer looks for in the image; it turns these 32 numbers into theta itself."""
     images = keras.Input(shape)
     x = _conv(8, 7, shape[-1], "conv1")(images)
-    x = layers.ReLU(name="relu1")(layers.MaxPooling2D(name="pool1")(x))
+    x = keras.layers.ReLU(name="relu1")(keras.layers.MaxPooling2D(name="pool1")(x))
     x = _conv(10, 5, 8, "conv2")(x)
-    x = layers.ReLU(name="relu2")(layers.MaxPooling2D(name="pool2")(x))
-    x = layers.Flatten(name="flatten")(x)
-    x = layers.Dense(32, activation="relu", name="dense1", **_start(x.shape[-1]))(x)
+    x = keras.layers.ReLU(name="relu2")(keras.layers.MaxPooling2D(name="pool2")(x))
+    x = keras.layers.Flatten(name="flatten")(x)
+    x = keras.layers.Dense(32, activation="relu", name="dense1", **_start(x.shape[-1]))(x)
     return keras.Model(images, x, name="localization")
 
 
-def _conv(filters: int, side: int, channels: int, name: str) -> layers.Conv2D:
-    return layers.Conv2D(filters, side, name=name, **_start(side * side * channels))
+def _conv(filters: int, side: int, channels: int, name: str) -> keras.layers.Conv2D:
+    return keras.layers.Conv2D(filters, side, name=name, **_start(side * side * channels))
 
 
 def _start(fan_in: int) -> dict[str, keras.initializers.Initializer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,29 @@ def published(name: str, weights: str, source: str) -> Iterator[str | None]:
             f"--weights imagenet: expected the published weights of {name} from {source}, received none "
             f"({first_line(error)}); give --weights PATH with a weight file, or --weights none"
         ) from error
+
+
+def at_hand() -> list[str]:
+    """The backbones whose published weights lie in the Keras cache already.
+
+    >>> at_hand()  # doctest: +SKIP
+    ['mobilenet_v2_1.0']
+    """
+    cache = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+    return [name for name, pattern in _CACHED.items() if any(cache.glob(pattern))]
+
+
+_CACHED = {  # as keras.applications names its downloads
+    "vgg16": "vgg16_weights_tf_dim_ordering_tf_kernels.h5",
+    "vgg19": "vgg19_weights_tf_dim_ordering_tf_kernels.h5",
+    "resnet50": "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "densenet121": "densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "mobilenet_0.25": "mobilenet_2_5_224_tf_no_top.h5",
+    "mobilenet_1.0": "mobilenet_1_0_224_tf_no_top.h5",
+    "mobilenet_v2_0.35": "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5",
+    "mobilenet_v2_1.0": "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+    "efficientnetv2b0": "efficientnetv2-b0_notop.h5",
+}
 
 
 def load(name: str, path: str, *networks: keras.Model) -> keras.Model:

@@ -6,16 +6,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
         "figures",
+        "error_figures",
         "content",
         "report",
+        "html",
         "pdf",
         "sections",
         "conclusion",
-        "sizes",
-        "deformation_figures",
-        "deformations",
-        "elastic_figures",
-        "elastic",
         "notebook",
     ],
 )

@@ -1,58 +1,76 @@
-"""Conclusions in words, computed from the numbers of a comparison; nothing in them is canned."""
+"""Conclusions in words, computed from the numbers of a comparison; a sentence has at most thirty words."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tl_keras.evaluation.arms import Arm
 from tl_keras.evaluation.compare import Interval
-from tl_keras.evaluation.outcome import Network
-from tl_keras.evaluation.transfer_effect import SLOPE_EPOCHS, Effect, effect, leads
+from tl_keras.evaluation.transfer_effect import Effect, Lead, effect, leads
+from tl_keras.records import TEST
 
 
-def verdict(networks: list[Network]) -> list[str]:
-    """Who won, by how much, and whether the lead is more than noise: one sentence each."""
-    winner, gaps = leads(networks)
-    count = len(winner.first.test.labels)
-    best = [winner.title, *(lead.other.title for lead in gaps if lead.points == 0)]
-    degree = "best" if len(networks) != 2 else "better" if len(best) == 1 else "same"
-    sentences = [
-        f"{' and '.join(best)} reached the {degree} test accuracy: {percent(winner)} on {count:,} test images."
-    ]
-    for lead in gaps:
-        if lead.points == 0:
-            continue
-        noise = "more than noise" if lead.is_real else "not to be told from noise"
-        sentences.append(
-            f"It is {lead.points:.2f} percentage points ahead of {lead.other.title} ({percent(lead.other)}): "
-            f"{noise} on these test images (paired test, {p_text(lead.p_value)})."
-        )
+def verdict(arms: Sequence[Arm], split: str = TEST) -> list[str]:
+    """Who won, and over whom the lead is more than noise, by the images of `split`; of one arm, what it came to.
+
+    >>> verdict([last_layer, scratch])  # doctest: +SKIP
+    ['Last layer is better: 90.0% of 100 test images (95% interval 82.6 to 94.5).',
+     'Its lead over scratch is more than noise on these test images: 20.0 points, p < 0.001.']
+    """
+    winner, gaps = leads(seen_on(arms, split))
+    best = [winner.title, *(lead.other.title for lead in gaps if not lead.points)]
+    sentences = [f"{_listed(best, 12)} {_degree(len(best), len(arms))} {_share(winner, split)}."]
+    if split != TEST:
+        same = next(arm for arm in arms if arm.name == winner.name)
+        sentences.append(f"On test images, which chose nothing, it recognised {_share(same, TEST)}.")
+    behind = [lead for lead in gaps if lead.points]
+    for real, noise in ((True, f"is more than noise on these {split} images"), (False, "may be noise")):
+        found = [lead for lead in behind if lead.is_real is real]
+        if found:
+            names, whose = _listed([lead.other.title for lead in found], 11), "Their" if len(best) > 1 else "Its"
+            sentences.append(f"{whose} lead over {names} {noise}: {_sizes(found)}, {_chances(found)}.")
     return sentences
 
 
-def transfer_effects(networks: list[Network], baseline: Network) -> list[str]:
-    """What each re-use did to start, slope, final level and cost against `baseline`: one sentence each."""
+def transfer_effects(arms: Sequence[Arm], baseline: Arm) -> list[str]:
+    """What each re-use did to start, final level and cost against `baseline`: one sentence each."""
     base = effect(baseline, baseline)
-    return [_effect_sentence(network, effect(network, baseline), baseline, base) for network in networks]
+    others = (arm for arm in arms if arm.name != baseline.name)
+    return [_effect_sentence(arm.title, effect(arm, baseline), baseline.title, base) for arm in others]
 
 
-def _effect_sentence(network: Network, seen: Effect, baseline: Network, base: Effect) -> str:
-    start, final = 100 * (seen.start - base.start), 100 * (seen.final - base.final)
-    trained, of_baseline = (each.first.training.trainable_parameters for each in (network, baseline))
-    reached = (
-        f"it reached the final accuracy of {baseline.title} in epoch {seen.reaches_baseline}"
-        if seen.reaches_baseline
-        else f"it never reached the final accuracy of {baseline.title}"
-    )
-    epochs = min(SLOPE_EPOCHS, len(network.first.training.history["epoch"]))
+def _effect_sentence(title: str, seen: Effect, of_baseline: str, base: Effect) -> str:
+    against = of_baseline if len(of_baseline.split()) <= 3 else "the baseline"
+    reaches = f"reaches its final level in epoch {seen.reaches_baseline}"
     return (
-        f"{network.title}: start {start:+.2f} points after the first epoch ({seen.start:.3f} against "
-        f"{base.start:.3f}), slope {100 * seen.slope:+.2f} points per epoch over the first {epochs} epochs "
-        f"(against {100 * base.slope:+.2f}), final level {final:+.2f} points; {reached}. Cost: {seen.seconds:.1f} s "
-        f"against {base.seconds:.1f} s of training, {trained:,} parameters trained against {of_baseline:,}."
+        f"Against {against}, {_short(title, 6)} {_change('starts', seen.start - base.start)}, "
+        f"{_change('ends', seen.final - base.final)}, "
+        f"{reaches if seen.reaches_baseline else 'never reaches its final level'} and {_cost(seen, base)}."
     )
 
 
-def percent(network: Network) -> str:
-    """The accuracy with its interval, as in a sentence."""
-    return interval_text(network.interval())
+def _change(verb: str, difference: float) -> str:
+    points = f"{100 * abs(difference):.1f}"
+    return f"{verb} level" if points == "0.0" else f"{verb} {points} points {'higher' if difference > 0 else 'lower'}"
+
+
+def _cost(seen: Effect, base: Effect) -> str:
+    times = max(base.seconds, 0.01) / max(seen.seconds, 0.01)
+    if 0.95 < times < 1.05:
+        return "trains as fast"
+    factor = max(times, 1 / times)
+    text = f"{factor:.1f}" if factor < 10 else f"{factor:,.0f}"
+    return f"trains {text} times faster" if times > 1 else f"takes {text} times as long"
+
+
+def seen_on(arms: Sequence[Arm], split: str) -> list[Arm]:
+    """The arms as if `split` were their test images."""
+    pairs = [(arm, zip(arm.records, arm.predictions(split), strict=True)) for arm in arms]
+    return [
+        replace(arm, records=tuple(replace(record, predictions={TEST: found}) for record, found in pair))
+        for arm, pair in pairs
+    ]
 
 
 def interval_text(interval: Interval) -> str:
@@ -63,3 +81,45 @@ def interval_text(interval: Interval) -> str:
 def p_text(p_value: float) -> str:
     """A p-value as one reads it."""
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+
+
+def _degree(best: int, arms: int) -> str:
+    if arms == 1:
+        return "recognised"
+    if best > 1:
+        return "came out alike:" if best == arms else "share the lead:"
+    return "is better:" if arms == 2 else "is best:"
+
+
+def _share(arm: Arm, split: str) -> str:
+    interval, count = arm.interval(), len(arm.first.test.labels)
+    bounds = f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
+    return f"{100 * interval.mean:.1f}% of {count:,} {split} images (95% interval {bounds})"
+
+
+def _sizes(found: Sequence[Lead]) -> str:
+    least, most = (f"{pick(lead.points for lead in found):.2g}" for pick in (min, max))
+    return f"{least} points" if least == most else f"{least} to {most} points"
+
+
+def _chances(found: Sequence[Lead]) -> str:
+    """The p-value; of several the one nearest to the other verdict."""
+    worst = (max if found[0].is_real else min)(lead.p_value for lead in found)
+    text = p_text(worst)
+    return text if len(found) == 1 or "<" in text else text.replace("=", "≤" if found[0].is_real else "≥")
+
+
+def _listed(titles: Sequence[str], words: int) -> str:
+    """`A, B and C`; where that is more than `words` words, `A and 2 others`."""
+    titles = [_short(title, words - 3) for title in titles]
+    for rest in range(len(titles)):
+        parts = titles[: len(titles) - rest] + [f"{rest} other{'s' if rest > 1 else ''}"] * bool(rest)
+        text = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+        if len(text.split()) <= words:
+            return text
+    return f"{len(titles)} others"
+
+
+def _short(title: str, words: int) -> str:
+    parts = title.split()
+    return title if len(parts) <= words else f"{' '.join(parts[:words])}…"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from numbers import Integral, Real
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import PIL.Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Text:
         return [part for part in re.split(r"\n\s*\n", self.text.strip()) if part]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """Rows under a header; the first column names the row, columns of numbers are right-aligned.
 
@@ -72,31 +75,62 @@ class Table:
             for row in rows
         )
 
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        from tl_keras.reporting import html  # not before a notebook shows it
+
+        return html.table(self)
+
     @cached_property
     def numeric(self) -> list[bool]:
         columns = ([row[number] for row in self.cells] for number in range(len(self.header)))
         number = re.compile(r"[+\-−±≈<>]?\s*\.?\d|(–|nan|-?inf)$")
         return [bool(column) and all(map(number.match, filter(None, column))) for column in columns]
 
+    @property
+    def narrow(self) -> bool:
+        """Whether two such tables stand side by side: names with their values."""
+        return len(self.header) == 2 and not self.note
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Figure:
-    """A PNG or JPEG file, shown at the size that its dots per inch ask for; the caption is its alternative text."""
+    """A figure that is drawn once, when a page first asks for it.
 
-    path: str | Path
+    Args:
+        name: of its file: `plots/NAME.png`.
+        caption: what it shows; also its alternative text.
+        draw: gives the matplotlib figure.
+
+    >>> Figure("curves", "Accuracy by epoch.", lambda: figures.learning_curves(histories))
+    Figure: Accuracy by epoch.
+    """
+
+    name: str
     caption: str
+    draw: Callable[[], Drawing]
+
+    @cached_property
+    def png(self) -> bytes:
+        """The figure as a PNG file."""
+        from tl_keras.reporting import figures  # matplotlib is not wanted before there is something to draw
+
+        return figures.png(self.draw())
 
     @cached_property
     def inches(self) -> tuple[float, float]:
-        with PIL.Image.open(self.path) as image:
-            dpi = image.info.get("dpi", (200, 200))
-            return image.width / float(dpi[0]), image.height / float(dpi[1])
+        """Width and height that its dots per inch ask for."""
+        with PIL.Image.open(BytesIO(self.png)) as image:
+            across, down = image.info["dpi"]
+            return image.width / float(across), image.height / float(down)
 
-    @property
-    def data_uri(self) -> str:
-        with PIL.Image.open(self.path) as image:
-            kind = image.get_format_mimetype()
-        return f"data:{kind};base64,{base64.b64encode(Path(self.path).read_bytes()).decode()}"
+    def __repr__(self) -> str:
+        return f"Figure: {self.caption}"
+
+    def _repr_png_(self) -> bytes:
+        return self.png
 
 
 @dataclass(frozen=True)
@@ -109,12 +143,23 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """What a reader gets: title, subtitle, the key findings in one sentence each, then the sections."""
+    """What a reader gets: title, subtitle, the key findings in one sentence each, then the sections.
+
+    >>> report["Table 1"].header  # doctest: +SKIP
+    ['network', 'test accuracy']
+    """
 
     title: str
     subtitle: str
     summary: Sequence[str]
     sections: Sequence[Section]
+
+    def __getitem__(self, label: str) -> Table | Figure:
+        """The table or figure that pages call `label`."""
+        found = {name: block for _, blocks in labelled(self) for block, name in blocks if not isinstance(block, Text)}
+        if label not in found:
+            raise KeyError(f"expected one of {', '.join(found)}, received {label}")
+        return found[label]
 
 
 def _written(value: object) -> str:
@@ -125,7 +170,7 @@ def _written(value: object) -> str:
     if isinstance(value, Integral):
         return f"{int(value):,}"
     if isinstance(value, Real):
-        return f"{float(value):,.0f}" if 1000 <= abs(value) < float("inf") else f"{float(value):.4g}"
+        return f"{float(value):,.0f}" if 1000 <= abs(float(value)) < float("inf") else f"{float(value):.4g}"
     return str(value)
 
 

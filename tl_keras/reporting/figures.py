@@ -1,34 +1,35 @@
-"""The one plot style: training curves, comparisons, confusion matrices, sample predictions.
+"""The one plot style: learning curves, comparisons, intervals.
 
 Every function answers a `matplotlib.figure.Figure` that belongs to nobody else (no pyplot, no global state),
 so figures can be drawn on machines without a display and by several runs in one process.
 
 >>> figure = bars({"frozen": (0.91, 0.89, 0.93), "fine-tuned": (0.94, 0.92, 0.95)}, "test accuracy")
->>> save(figure, "runs/plots/accuracy.png")
+>>> Path("accuracy.png").write_bytes(png(figure))
 """
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from io import BytesIO
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tl_keras.files import atomic
+from tl_keras.evaluation.arms import Arm
+from tl_keras.records import TEST
 
 DPI = 200
+FULL = 9  # inches: the width of a page, on which letters shrink to four fifths
 INK, FAINT = "#22272e", "#6b7480"
-RIGHT, WRONG = "#00794f", "#c4320a"
 # Okabe and Ito's palette, told apart with any kind of colour vision; its yellow is too pale for lines.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 DASHES = ("-", "--", ":", "-.")
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "text.color": INK,
@@ -54,191 +55,80 @@ STYLE = {
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
 }
-NUMBERED_CLASSES = 12
-SAMPLE_ROWS, SAMPLE_COLUMNS = 4, 6
+MOST_COLUMNS = 4
 
-History = Mapping[str, Sequence[float]]
+Layout = Literal["constrained", "compressed"] | None
+Bounds = tuple[float, float, float]  # mean, low, high; low and high may be NaN where there is no interval
 
 
 @rc_context(STYLE)
-def history(title: str, history: History, val_label: str = "test") -> Figure:
-    """Loss and accuracy of one training by epoch, the final values written at the curves' ends.
+def learning_curves(arms: Sequence[Arm]) -> Figure:
+    """Accuracy and loss of every arm by epoch, side by side on common axes, the final accuracies written above.
 
-    Args:
-        title: what was trained, on what.
-        history: lists of one value per epoch: `epoch`, `loss`, `accuracy`, `val_loss`, `val_accuracy`.
-        val_label: what the `val_` values were measured on.
+    Lines are means over the seeds, faint lines single seeds.
 
-    >>> history("VGG16", {"epoch": [1], "loss": [1.2], "accuracy": [0.5], "val_loss": [1.1], "val_accuracy": [0.6]})
+    >>> [axis.get_title(loc="left") for axis in learning_curves(arms).axes][:2]  # doctest: +SKIP
+    ['last layer', 'full fine-tuning']
     """
-    figure = canvas(title, 9, 3.8)
-    for axis, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        curves = [
-            _curve(axis, history["epoch"], history[metric], "train", PALETTE[1], "--"),
-            _curve(axis, history["epoch"], history[f"val_{metric}"], val_label, PALETTE[0], "-"),
-        ]
-        _by_epoch(axis, metric.capitalize())
-        _label_ends(axis, curves)
-        axis.legend(loc="upper right" if metric == "loss" else "lower right")
+    columns = in_columns(len(arms))
+    bands = -(-len(arms) // columns)
+    figure = canvas("", FULL, 0.4 + 3.2 * bands)
+    if len(arms) == 1:
+        grid = figure.subplots(1, 2).reshape(2, 1)
+    else:
+        grid = figure.subplots(2 * bands, columns, squeeze=False, height_ratios=[3, 2] * bands)
+    for axis in grid[-2:, (len(arms) - 1) % columns + 1 :].flat:
+        axis.remove()
+    handles: list = []
+    for number, arm in enumerate(arms):
+        band, column = divmod(number, columns)
+        for axis, metric in zip(grid[2 * band : 2 * band + 2, column], ("accuracy", "loss"), strict=True):
+            handles = _train_and_watched(axis, arm, metric)
+            axis.tick_params(labelleft=not column, labelbottom=metric == "loss" or len(arms) == 1)
+            axis.set_ylabel("" if column else metric.capitalize())
+        grid[2 * band, column].set_title(textwrap.fill(arm.title, int(92 / columns)), pad=17)
+        axis.set_xlabel("Epoch")
+    for row in (0, 1):
+        _common_heights([axis for axis in grid[row::2].flat if axis.figure])
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
 
 
 @rc_context(STYLE)
-def compare(histories: Mapping[str, History]) -> Figure:
-    """Test accuracy and test loss by epoch of several networks, one colour (then one dash) each.
-
-    Args:
-        histories: the history of each network (as for `history`) under its name, in the order of the legend.
-
-    >>> compare({"frozen": first_history, "fine-tuned": second_history})
-    """
-    figure = canvas("Networks compared", 9, 4.0 + 0.2 * ((len(histories) + 2) // 3))
-    for axis, metric in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
-        curves = []
-        for number, (name, values) in enumerate(histories.items()):
-            colour = PALETTE[number % len(PALETTE)]
-            dash = DASHES[number // len(PALETTE) % len(DASHES)]
-            curves.append(_curve(axis, values["epoch"], values[f"val_{metric}"], name, colour, dash))
-        _by_epoch(axis, f"Test {metric}")
-        _label_ends(axis, curves)
-    figure.legend(curves, list(histories), loc="outside lower center", ncols=3)
+def comparison(arms: Sequence[Arm]) -> Figure:
+    """The arms' curves on common axes beside what they came to: the names have the colours of the curves."""
+    figure = canvas("", FULL, max(2.9, 1.1 + 0.42 * len(arms)))
+    left, right = figure.subplots(1, 2)
+    colours = [PALETTE[number % len(PALETTE)] for number in range(len(arms))]
+    for number, (arm, colour) in enumerate(zip(arms, colours, strict=True)):
+        dash = DASHES[number // len(PALETTE) % len(DASHES)]
+        _curve(left, arm.mean_curve("epoch"), arm.mean_curve("val_accuracy"), colour, dash)
+    _by_epoch(left)
+    left.set(title=f"{watched(arms).capitalize()} accuracy by epoch", xlabel="Epoch")
+    intervals = {arm.title: arm.interval() for arm in arms}
+    _dots(right, {title: (each.mean, each.low, each.high) for title, each in intervals.items()}, colours)
+    right.set_title("Test accuracy with its 95% interval")
     return figure
 
 
 @rc_context(STYLE)
-def bars(values: Mapping[str, tuple[float, float, float]], ylabel: str) -> Figure:
-    """One value with its interval per network: dots with error bars, since a cut bar would mislead.
+def bars(values: Mapping[str, Bounds], xlabel: str) -> Figure:
+    """One value with its interval per row: dots with error bars, since a cut bar would mislead.
 
     Args:
-        values: (mean, low, high) under each name; low and high may be NaN where there is no interval.
-        ylabel: the quantity and its unit.
+        values: mean, low and high under each name.
+        xlabel: the quantity and its unit.
 
     >>> bars({"frozen": (0.91, 0.89, 0.93)}, "test accuracy")
     """
-    figure = canvas("", np.clip(1.6 + 1.15 * len(values), 4.5, 12), 4.2)
+    figure = canvas("", FULL, 1 + 0.36 * len(values))
     axis = figure.subplots()
-    positions = np.arange(len(values))
-    mean, low, high = np.array(list(values.values()), float).reshape(-1, 3).T
-    axis.vlines(positions, low, high, color=PALETTE[0], linewidth=2)
-    axis.plot(positions, low, "_", positions, high, "_", color=PALETTE[0], markersize=11, markeredgewidth=2)
-    axis.plot(positions, mean, "o", color=PALETTE[0], markersize=8)
-    for position, value, top in zip(positions, mean, np.fmax(mean, high), strict=True):
-        offset = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "va": "bottom"}
-        axis.annotate(f"{value:.3f}", (position, top), weight="bold", **offset)
-    axis.set(ylabel=ylabel[:1].upper() + ylabel[1:], xlim=(-0.6, len(values) - 0.4))
-    axis.margins(y=0.15)
-    names = [textwrap.fill(name, 15, break_long_words=False) for name in values]
-    if len(names) > 8 or any(len(line) > 16 for name in names for line in name.split("\n")):
-        axis.set_xticks(positions, list(values), rotation=30, ha="right", rotation_mode="anchor")
-    else:
-        axis.set_xticks(positions, names)
+    _dots(axis, values, PALETTE[:1] * len(values))
+    axis.set_xlabel(xlabel[:1].upper() + xlabel[1:])
     return figure
 
 
-@rc_context(STYLE)
-def trends(title: str, x: Sequence[float], curves: Mapping[str, np.ndarray], xlabel: str, ylabel: str) -> Figure:
-    """A quantity against another: one line for each name, its interval shaded.
-
-    Args:
-        x: N values.
-        curves: (N, 3) under each name: mean, low and high at each x.
-
-    >>> trends("Error", [10, 30], {"vgg19": np.array([[0.2, 0.1, 0.3], [0.1, 0.05, 0.15]])}, "Images", "Test error")
-    """
-    figure = canvas(title, 6.4, 4.4)
-    axis = figure.subplots()
-    for number, (name, values) in enumerate(curves.items()):
-        mean, low, high = np.asarray(values, float).T
-        style = {"color": PALETTE[number % len(PALETTE)], "linestyle": DASHES[number % len(DASHES)]}
-        axis.plot(x, mean, label=name, marker="o", markersize=5, **style)
-        axis.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
-    axis.set(xlabel=xlabel, ylabel=ylabel)
-    axis.set_xticks(x, [f"{value:g}" for value in x])
-    axis.set_ylim(bottom=0)
-    axis.legend()
-    return figure
-
-
-@rc_context(STYLE)
-def confusion(matrix: np.ndarray, class_names: Sequence[str], title: str) -> Figure:
-    """Which class was taken for which: counts and the share of each row, coloured by that share.
-
-    Args:
-        matrix: counts (K, K), true classes in rows, predicted ones in columns, for 2 to about 60 classes;
-            numbers are written up to 12 classes, colours alone speak above.
-        class_names: K names.
-        title: what was predicted by what.
-
-    >>> confusion(np.array([[9, 1], [2, 8]]), ["ant", "bee"], "hymenoptera")
-    """
-    matrix = np.asarray(matrix)
-    count = len(matrix)
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    side = np.clip(2.6 + 0.62 * count, 4.4, 10)
-    figure = canvas(title, side + 0.6, side, layout="compressed")
-    axis = figure.subplots()
-    # The square root lets rare confusions show beside a diagonal near 100%.
-    image = axis.imshow(share, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
-    axis.grid(False)
-    axis.spines[:].set_visible(False)
-    size = np.clip(300 / count, 4.5, 10)
-    upright = count <= 4 and max(map(len, class_names)) <= 10
-    turned = {} if upright else {"rotation": 90 if count > 20 else 45, "rotation_mode": "anchor", "ha": "right"}
-    axis.set_xticks(range(count), class_names, fontsize=size, va="center" if count > 20 else "top", **turned)
-    axis.set_yticks(range(count), class_names, fontsize=size)
-    axis.tick_params(length=0)
-    axis.set(xlabel="Predicted class", ylabel="True class")
-    if count <= NUMBERED_CLASSES:
-        for row, column in np.ndindex(count, count):
-            colour = "white" if share[row, column] > 0.3 else INK if matrix[row, column] else FAINT
-            text = f"{matrix[row, column]:,}\n{share[row, column]:.1%}"
-            axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=8.5)
-    scale = figure.colorbar(image, ax=axis, format=lambda value, _: f"{value:.0%}")
-    scale.set_label("Share of the true class")
-    scale.outline.set_visible(False)
-    return figure
-
-
-@rc_context(STYLE)
-def samples(
-    images: np.ndarray,
-    labels: Sequence[int],
-    predictions: Sequence[int],
-    probabilities: Sequence[float],
-    class_names: Sequence[str],
-    title: str,
-) -> Figure:
-    """Images with "true → predicted 97%": green frame where right; red dashed frame and bold text where wrong.
-
-    Args:
-        images: uint8 (N, H, W, 3); the first 24 are shown, four rows of six.
-        labels: N true classes.
-        predictions: N predicted classes.
-        probabilities: of each prediction, 0 to 1.
-        class_names: names of the classes.
-        title: what was predicted by what.
-
-    >>> samples(split.images[:24], split.labels[:24], predictions, probabilities, split.class_names, "digits")
-    """
-    shown = min(len(images), SAMPLE_ROWS * SAMPLE_COLUMNS)
-    columns = min(max(shown, 1), SAMPLE_COLUMNS)
-    rows = max(1, -(-shown // columns))
-    figure = canvas(title, max(1.7 * columns, 4), 2.1 * rows + 0.5, layout="compressed")
-    axes = figure.subplots(rows, columns, squeeze=False).flat
-    for axis in axes:
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-    for number, axis in zip(range(shown), axes[:shown], strict=True):
-        right = labels[number] == predictions[number]
-        text = f"{class_names[labels[number]]} → {class_names[predictions[number]]} {probabilities[number]:.0%}"
-        axis.imshow(images[number], interpolation="nearest")
-        weight, colour = ("normal", RIGHT) if right else ("bold", WRONG)
-        axis.set_title(textwrap.fill(text, 20), fontsize=8, loc="center", color=colour, weight=weight)
-        axis.spines[:].set(visible=True, color=colour, linewidth=2.2, linestyle="-" if right else (0, (3, 1.5)))
-    return figure
-
-
-def canvas(title: str, width: float, height: float, layout: str = "constrained") -> Figure:
+def canvas(title: str, width: float, height: float, layout: Layout = "constrained") -> Figure:
     """An empty figure of this style, `width` by `height` inches; its title is wrapped, and may be empty.
 
     >>> canvas("Test accuracy", 9, 4).subplots(1, 2)
@@ -250,39 +140,81 @@ def canvas(title: str, width: float, height: float, layout: str = "constrained")
 
 
 @rc_context(STYLE)
-def save(figure: Figure, path: str | Path) -> None:
-    """Write `figure` as PNG, 200 dots per inch; `path` is never half written.
+def png(figure: Figure) -> bytes:
+    """`figure` as a PNG file, 200 dots per inch.
 
-    >>> save(history("VGG16", values), "runs/plots/vgg16.png")
+    >>> png(bars({"frozen": (0.91, 0.89, 0.93)}, "test accuracy"))[1:4]
+    b'PNG'
     """
-    with atomic(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=DPI)
+    return file.getvalue()
 
 
-def _curve(axis: Axes, epochs: Sequence[float], values: Sequence[float], label: str, colour: str, dash: str):
+def in_columns(count: int) -> int:
+    """In how many columns `count` panels stand, so that rows are full: 7 in rows of 4 and 3, 5 in 3 and 2."""
+    return -(-count // -(-count // MOST_COLUMNS))
+
+
+def watched(arms: Sequence[Arm]) -> str:
+    """The split that the `val_` columns of the histories were measured on: test or validation."""
+    return arms[0].first.data.get("watched", TEST)
+
+
+def _train_and_watched(axis: Axes, arm: Arm, metric: str) -> list:
+    """Both curves; above the panel, where no curve can run through them, their last values if they are accuracies."""
+    handles = []
+    for place, column, label, colour, dash in (
+        (0, metric, "train", PALETTE[1], "--"),
+        (1, f"val_{metric}", watched([arm]), PALETTE[0], "-"),
+    ):
+        for record in arm.records[1:] and arm.records:
+            axis.plot(record.history["epoch"], record.history[column], color=colour, linewidth=0.7, alpha=0.4)
+        mean = arm.mean_curve(column)
+        handles.append(_curve(axis, arm.mean_curve("epoch"), mean, colour, dash, label=label))
+        if metric == "accuracy":
+            look: dict[str, Any] = {"ha": "right" if place else "left", "color": colour, "fontsize": 9}
+            above: dict[str, Any] = {"xycoords": "axes fraction", "xytext": (0, 4), "textcoords": "offset points"}
+            axis.annotate(f"{label} {mean[-1]:.3f}", (place, 1), **above, **look)
+    _by_epoch(axis)
+    return handles
+
+
+def _curve(axis: Axes, epochs: np.ndarray, values: np.ndarray, colour: str, dash: str, **rest):
     # The dot on the last epoch also shows a training of one epoch, which has no line.
-    style = {"color": colour, "linestyle": dash, "marker": "o", "markersize": 4.5, "markevery": [-1]}
-    return axis.plot(np.asarray(epochs, float), np.asarray(values, float), label=label, **style)[0]
+    style: dict[str, Any] = {"color": colour, "linestyle": dash, "marker": "o", "markersize": 4.5, "markevery": [-1]}
+    return axis.plot(epochs, values, **style, **rest)[0]
 
 
-def _by_epoch(axis: Axes, title: str) -> None:
-    axis.set(xlabel="Epoch", title=title)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+def _by_epoch(axis: Axes) -> None:
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     axis.margins(x=0.03)
 
 
-def _label_ends(axis: Axes, curves: list) -> None:
-    """Write each curve's last value at the right edge, at its height, pushed apart where they would overlap."""
-    low, high = axis.get_ylim()
-    last = [curve.get_ydata()[-1] for curve in curves]
-    drawn = [curve.get_ydata()[np.isfinite(curve.get_ydata())] for curve in curves]
-    heights = np.array([(values[-1] - low) / (high - low) if len(values) else 0.5 for values in drawn])
-    order = np.argsort(heights, kind="stable")
-    places = heights[order]
-    for number in range(1, len(places)):
-        places[number] = max(places[number], places[number - 1] + 0.055)
-    places -= np.mean(places - heights[order])
-    places += max(0, -places[0]) - max(0, places[-1] - 1)
-    for number, place in zip(order, places, strict=True):
-        text, colour = f"{last[number]:.3f}", curves[number].get_color()
-        axis.annotate(text, (1.01, place), xycoords="axes fraction", va="center", fontsize=9, color=colour)
+def _common_heights(axes: Sequence[Axes]) -> None:
+    lows, highs = zip(*(axis.get_ylim() for axis in axes), strict=True)
+    for axis in axes:
+        axis.set_ylim(min(lows), max(highs))
+
+
+def _dots(axis: Axes, values: Mapping[str, Bounds], colours: Sequence[str]) -> None:
+    """A row for each name: its mean as a dot, its interval as a line, the mean in figures at the right edge."""
+    rows = np.arange(len(values))
+    mean, low, high = np.array(list(values.values()), float).reshape(-1, 3).T
+    axis.hlines(rows, low, high, color=colours, linewidth=2)
+    for ends in (low, high):
+        axis.scatter(ends, rows, marker="|", s=90, color=colours, linewidths=2)
+    axis.scatter(mean, rows, s=55, color=colours, zorder=3)
+    for row, value, colour in zip(rows, mean, colours, strict=True):
+        axis.annotate(
+            f"{value:.3f}", (1.02, row), xycoords=("axes fraction", "data"), va="center", color=colour, weight="bold"
+        )
+    axis.set_yticks(rows, [textwrap.fill(name, 26) for name in values])
+    for label, colour in zip(axis.get_yticklabels(), colours, strict=True):
+        label.set_color(colour)
+    axis.set_ylim(len(values) - 0.4, -0.6)
+    axis.margins(x=0.06)
+    axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axis.tick_params(axis="y", length=0)
+    axis.grid(axis="y", visible=False)
+    axis.grid(axis="x", visible=True)

@@ -1,7 +1,7 @@
-"""A study as a notebook: built from a percent-format script, executed from top to bottom by this interpreter.
+"""Notebooks: the report of a run, or a percent-format script; executed from top to bottom by this interpreter.
 
+>>> execute(of_report(report), "runs/vgg16/notebook.ipynb", folder="runs/vgg16")
 >>> notebook = build("# %% parameters\\nepochs = 1\\n# %%\\nprint(epochs)", {"epochs": 50})
->>> execute(notebook, "notebook.ipynb", folder="runs/vgg16")
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import copy
 import os
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import nbformat
@@ -21,10 +22,13 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode, v4
 
-from tl_keras.config import Options
 from tl_keras.files import write_bytes
+from tl_keras.reporting.content import Figure, Report, Text, labelled
 
 MARKER = re.compile(r"^#\s*%%(.*)$", re.MULTILINE)
+COMPOSE = """\
+from tl_keras.study import pages
+report = pages.compose(".")      # reads the records of this run; nothing is trained"""
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -56,62 +60,78 @@ def build(script: str, parameters: dict[str, object]) -> NotebookNode:
         if not tagged:
             raise ValueError("notebook: expected a cell marked `# %% parameters`, received a script without one")
         cells.insert(tagged[0] + 1, _assignments(parameters))
-    for number, cell in enumerate(cells, 1):
-        cell.id = f"cell-{number}"
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return v4.new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
+    return _notebook(cells)
 
 
-def of_study(study: str | Path, settings: Options, **instead: object) -> NotebookNode:
-    """The notebook of a study: the script of the study's name in `notebooks` beside it, with the study's settings.
+def of_report(report: Report) -> NotebookNode:
+    """The notebook that shows `report` in its run folder: its first code cell reads the records, nothing is trained.
 
-    Args:
-        study: the study's file.
-        settings: answers for every name that the script's parameters cell assigns.
-        instead: values that count rather than those of `settings`.
-
-    >>> of_study("experiments/cifar_ab.py", CifarSettings(epochs=1)).cells[2].source.splitlines()[4]  # doctest: +SKIP
-    'epochs = 1'
+    >>> [cell.source for cell in of_report(Report("Ants or bees?", "", [], [])).cells][:1]
+    ['# Ants or bees?']
     """
-    study = Path(study)
-    script = (study.parent / "notebooks" / study.name).read_text(encoding="utf-8")
-    defaults = next(cell for cell in build(script, {}).cells if "parameters" in cell.metadata.get("tags", []))
-    names = [target.id for line in ast.parse(defaults.source).body for target in line.targets]
-    return build(script, {name: getattr(settings, name) for name in names} | instead)
+    findings = "\n".join(f"- {_markdown(finding)}" for finding in report.summary)
+    told = [f"# {_markdown(report.title)}", _markdown(report.subtitle), findings]
+    cells = [_text_cell(told), v4.new_code_cell(COMPOSE)]
+    for section, blocks in labelled(report):
+        told = [f"## {_markdown(section.title)}"]
+        for block, label in blocks:
+            if isinstance(block, Text):
+                told += map(_markdown, block.paragraphs)
+                continue
+            if isinstance(block, Figure):
+                told.append(f"**{label}.** {_markdown(block.caption)}")
+            cells += [_text_cell(told)] * bool(told) + [v4.new_code_cell(f'report["{label}"]')]
+            told = []
+        cells += [_text_cell(told)] * bool(told)
+    return _notebook(cells)
 
 
-def execute(notebook: NotebookNode, path: str | Path, folder: str | Path, timeout: float | None = None) -> NotebookNode:
+def execute(notebook: NotebookNode, path: str | Path, folder: str | Path) -> NotebookNode:
     """Run `notebook` from top to bottom and write it, with its outputs, to `path`.
 
     The cells run in a process of this very interpreter, whatever kernels are installed, with this process' import
-    path. The notebook is written also when a cell fails, as far as it came. `notebook` itself is left as it is.
+    path. The notebook is written also when a cell fails, as far as it came, but not when a person interrupts it.
+    `notebook` itself is left as it is.
 
     Args:
         notebook: as answered by `build` or `nbformat.read`.
         path: the .ipynb file; never half written.
         folder: the working directory of the cells.
-        timeout: seconds for each cell; None waits for ever.
 
     Raises:
         NotebookError: a cell failed.
-        nbclient.exceptions.CellTimeoutError: a cell took longer than `timeout`.
         nbclient.exceptions.DeadKernelError: the process of the cells died.
     """
     executed = copy.deepcopy(notebook)
     client = NotebookClient(
         executed,
         kernel_manager_class=_ThisInterpreter,
-        timeout=timeout,
+        timeout=None,
         record_timing=False,
         resources={"metadata": {"path": str(folder)}},
     )
     try:
-        client.execute(env=_environment())
-    except CellExecutionError as error:
-        raise NotebookError(f"{path}: {_place(executed)}: {error.ename}: {error.evalue}") from error
-    finally:
+        _run(client)
+    except Exception as error:
         _write(executed, Path(path))
+        if isinstance(error, CellExecutionError):
+            raise NotebookError(f"{path}: {_place(executed)}: {error.ename}: {error.evalue}") from None
+        raise
+    _write(executed, Path(path))
     return executed
+
+
+def _run(client: NotebookClient) -> None:
+    """Execute in a thread: in the main one nbclient takes Ctrl-C for itself, and then speaks of a dead kernel."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        running = thread.submit(client.execute, env=_environment())
+        try:
+            running.result()
+        finally:
+            while not wait([running], timeout=0.1).done:  # interrupted, perhaps before the kernel has begun
+                process = getattr(getattr(client.km, "provisioner", None), "process", None)
+                if process:
+                    process.kill()
 
 
 class _ThisInterpreter(AsyncKernelManager):
@@ -127,6 +147,22 @@ def _environment() -> dict[str, str]:
     # A backend chosen for this process (say, Agg) would keep the figures out of the notebook.
     kept = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
     return kept | {"PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in sys.path)}
+
+
+def _notebook(cells: list[NotebookNode]) -> NotebookNode:
+    for number, cell in enumerate(cells, 1):
+        cell.id = f"cell-{number}"
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return v4.new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
+
+
+def _text_cell(paragraphs: list[str]) -> NotebookNode:
+    return v4.new_markdown_cell("\n\n".join(filter(None, paragraphs)))
+
+
+def _markdown(text: str) -> str:
+    """Plain text for a Markdown cell: nothing in it is a mark or a formula."""
+    return re.sub(r"([\\`*_\[\]<>#$|~])", r"\\\1", text)
 
 
 def _cell(mark: str, body: str) -> NotebookNode:

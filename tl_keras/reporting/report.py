@@ -1,45 +1,29 @@
-"""One report for every study: a small content model, written as one HTML file and as a PDF of the same content.
+"""One report for every study: a small content model, written as figures, as one HTML file and as a PDF of the same.
 
 >>> report = Report(
 ...     title="Which way of re-using VGG16 works best?",
 ...     subtitle="CIFAR-10, 50 epochs",
 ...     summary=["Training the last two layers reaches 0.925."],
-...     sections=[Section("Results", [Figure("plots/vgg16.png", "Accuracy by epoch"), Text("It still rises.")])],
+...     sections=[sections.training_section(arms)],
 ... )
->>> write_html(report, "report.html")
->>> write_pdf(report, "report.pdf")
+>>> write(report, RunFolder(Path("runs/vgg16")))
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import jinja2
-
-from tl_keras import __version__
 from tl_keras.files import write_bytes
-from tl_keras.reporting import pdf
-from tl_keras.reporting.content import Report, labelled
+from tl_keras.reporting import html, pdf
+from tl_keras.reporting.content import Figure, Report
+from tl_keras.run_folder import RunFolder
 
 
-def write_html(report: Report, path: str | Path) -> None:
-    """Write `report` as one HTML file that needs no other: images inside, light and dark, printable.
+def write(report: Report, out: RunFolder) -> None:
+    """Write `plots/NAME.png` of every figure, then report.html and report.pdf; the same report gives the same bytes.
 
-    Raises:
-        FileNotFoundError: an image of the report is missing.
+    Every file is whole or absent: where a figure cannot be drawn, the pages of before stay as they were.
     """
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.get_template("report.html").render(report=report, sections=labelled(report), version=__version__)
-    write_bytes(path, page.encode())
-
-
-def write_pdf(report: Report, path: str | Path) -> None:
-    """Write `report` as an A4 PDF with the content of the HTML page; the same report gives the same bytes.
-
-    Raises:
-        FileNotFoundError: an image of the report is missing.
-    """
-    write_bytes(path, pdf.render(report))
+    for figure in (block for section in report.sections for block in section.blocks if isinstance(block, Figure)):
+        write_bytes(out.plot(figure.name), figure.png)
+    pages = {"report.html": html.render(report).encode(), "report.pdf": pdf.render(report)}
+    for name, content in pages.items():
+        write_bytes(out.path / name, content)

@@ -20,7 +20,7 @@ CHECKPOINT_SECONDS = 10.0
 LINE_SECONDS = 1.0
 
 
-class Record(keras.callbacks.Callback):
+class Epochs(keras.callbacks.Callback):
     """Append the epoch to `progress`, write checkpoint and history CSV, and print a line.
 
     On a terminal a bar shows the steps of the running epoch; a log file gets the lines alone.

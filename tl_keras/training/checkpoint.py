@@ -12,11 +12,11 @@ import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from tl_keras.errors import InputError
 from tl_keras.files import atomic
+from tl_keras.quiet import keras
 
 
 @dataclass

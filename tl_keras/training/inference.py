@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-import keras
+from collections.abc import Sequence
+
 import numpy as np
 
 from tl_keras.data import pipeline
-from tl_keras.data.splits import Split
+from tl_keras.quiet import keras
 
 
-def probabilities(model: keras.Model, split: Split) -> np.ndarray:
-    """Class probabilities (N, classes) of the images of `split`, float32.
+def outputs(model: keras.Model, inputs: Sequence[np.ndarray]) -> np.ndarray:
+    """The only output of `model` for all rows of its inputs, in order.
 
-    >>> probabilities(model, data.test).argmax(axis=1)  # doctest: +SKIP
+    Args:
+        inputs: one array (N, ...) for each input of the model: images, or stored activations.
+
+    >>> outputs(model, [data.test.images]).shape  # doctest: +SKIP
+    (10000, 10)
+    """
+    count = len(inputs[0])
+    batches = pipeline.evaluation_batches(inputs, np.zeros(count, "int64"))
+    return np.concatenate([np.asarray(model.predict_on_batch(rows)) for rows, _ in batches])
+
+
+def probabilities(model: keras.Model, inputs: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """Class probabilities (N, classes), float32, of images (N, H, W, C), or of the stored activations of them.
+
+    >>> probabilities(model, data.test.images).argmax(axis=1)  # doctest: +SKIP
     array([3, 5, 3])
     """
-    batches = pipeline.evaluation_batches([split.images], split.labels)
-    return np.concatenate([np.asarray(model.predict_on_batch(images), "float32") for images, _ in batches])
+    return np.asarray(outputs(model, inputs if isinstance(inputs, list) else [inputs]), "float32")

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
-import keras
 import numpy as np
 
 from tl_keras.data import pipeline
 from tl_keras.data.augment import Augmentation
 from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
+from tl_keras.quiet import keras
+from tl_keras.records import Predictions
 from tl_keras.run_folder import RunFolder
 from tl_keras.training import inference
-from tl_keras.training.callbacks import Record, write_history
+from tl_keras.training.callbacks import Epochs, write_history
 from tl_keras.training.checkpoint import Checkpoint, Progress
 from tl_keras.training.schedules import Recipe
-from tl_keras.transfer import activations, frozen, strategies
+from tl_keras.transfer import activations, frozen, probe, strategies
 from tl_keras.transfer.strategies import Phase
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a training gave: numbers by epoch, time, and how many parameters trained in its last phase."""
+    """What a training gave: numbers by epoch, time, how many parameters trained in its last phase.
+
+    `probabilities` answers what the network says of the images of a split: (N, classes), float32.
+    """
 
     name: str
     history: dict[str, list[float]]
     seconds: float
     parameters: int
     trainable_parameters: int
+    probabilities: Callable[[Split], np.ndarray] = field(repr=False)
 
 
 def fit(
@@ -47,6 +50,7 @@ def fit(
     phases: Sequence[Phase] = (Phase(batch_norm=True),),
     storage: activations.Storage | None = None,
     watched: Mapping[str, Split] | None = None,
+    plain: Split | None = None,
 ) -> Training:
     """Train `model` in place: what is frozen runs once for each version of an image, what trains every epoch.
 
@@ -56,6 +60,8 @@ def fit(
         phases: which layers train, one phase after the other (`transfer.strategies`); all layers by default.
         storage: where activations of frozen layers are kept; the run folder by default.
         watched: further splits whose accuracy is recorded after every epoch, as `accuracy_NAME`.
+        plain: the training images as the network sees them when it is measured, where `augment` cuts its own part out
+            of larger ones; a solved last layer reads them. `train` by default.
 
     Returns:
         The numbers by epoch. With the checkpoint of an unfinished training in `out`, training goes on there and
@@ -66,19 +72,24 @@ def fit(
         RuntimeError: a frozen weight changed.
     """
     storage = storage or activations.Storage(out.activations)
-    task = _Task(name, model, train, validation, recipe, out, augment, storage, watched or {})
+    ends = _ends(phases, recipe.epochs)
+    task = _Task(name, model, train, plain or train, validation, recipe, out, augment, storage, watched or {}, ends[-1])
     progress = Progress()
-    for number, (phase, end) in enumerate(zip(phases, _ends(phases, recipe.epochs), strict=True), start=1):
+    for number, (phase, end) in enumerate(zip(phases, ends, strict=True), start=1):
         progress = task.run(phase, number, end, progress)
     write_history(out, name, progress)
     history = {column: [row[column] for row in progress.rows] for column in progress.rows[0]}
-    return Training(name, history, progress.seconds, *strategies.count_parameters(model))
+    return Training(name, history, progress.seconds, *strategies.count_parameters(model), task.probabilities)
 
 
 def _ends(phases: Sequence[Phase], epochs: int) -> list[int]:
-    """The last epoch of each phase."""
-    shares = list(itertools.accumulate(phase.epochs for phase in phases))
-    ends = [round(epochs * share / shares[-1]) for share in shares]
+    """The last epoch of each phase: a solved one is one epoch, the others share `epochs`."""
+    total = sum(phase.epochs for phase in phases if not phase.solved)
+    ends, share, solved = [], 0.0, 0
+    for phase in phases:
+        solved += phase.solved
+        share += 0 if phase.solved else phase.epochs
+        ends.append(solved + (round(epochs * share / total) if total else 0))
     if len({0, *ends}) <= len(phases):
         raise InputError(f"--epochs: expected at least {len(phases)}, one for each phase, received {epochs}; give more")
     return ends
@@ -91,73 +102,128 @@ class _Task:
     name: str
     model: keras.Model
     train: Split
+    plain: Split
     validation: Split
     recipe: Recipe
     out: RunFolder
     augment: Augmentation | None
     storage: activations.Storage
     watched: Mapping[str, Split]
+    epochs: int
 
     def run(self, phase: Phase, number: int, end: int, before: Progress) -> Progress:
         """Train from the last epoch of `before`, or of the phase's checkpoint, to epoch `end`."""
         strategies.set_trainable(self.model, phase)
-        prefix, trained = frozen.split_frozen(self.model)
-        if not prefix.weights:
-            prefix, trained = None, self.model
+        prefix, trained = self._cut()
         frozen_before = strategies.frozen_digest(self.model)
-        steps = pipeline.steps_per_epoch(len(self.train), self.recipe.batch_size)
-        factors = strategies.rate_factors(self.model, phase.layer_decay) if phase.layer_decay != 1 else None
-        optimizer = compile_for(trained, self.recipe, steps, end - before.epoch, phase.rate, factors)
-        identity = {
-            "recipe": asdict(self.recipe),
-            "phase": asdict(phase),
-            "data": self.train.fingerprint(),
-            "frozen": frozen_before,
-            "augment": repr(self.augment),
-        }
-        if self.watched:
-            identity["watched"] = {name: split.fingerprint() for name, split in self.watched.items()}
+        optimizer = [] if phase.solved else self._compile(trained, phase, end - before.epoch).variables
         path = self.out.checkpoint(self.name if number == 1 else f"{self.name}.phase{number}")
-        checkpoint = Checkpoint(path, trained.variables + optimizer.variables, identity)
+        checkpoint = Checkpoint(path, trained.variables + optimizer, self._identity(phase, frozen_before))
         progress = checkpoint.restore(before)
         if progress.epoch < end:
             self._tell_what_trains()
-            self._train(prefix, trained, steps, end, progress, checkpoint)
+            (self._solve if phase.solved else self._train)(prefix, trained, end, progress, checkpoint)
         if strategies.frozen_digest(self.model) != frozen_before:
             raise RuntimeError(
                 f"{self.name}: expected frozen weights to stay as they are, received changed ones; report a bug"
             )
         return progress
 
-    def _train(self, prefix, trained: keras.Model, steps: int, end: int, progress: Progress, checkpoint) -> None:
+    def probabilities(self, split: Split) -> np.ndarray:
+        """What the network says of images; what frozen layers made of them is read where it lies stored."""
+        prefix, trained = self._cut()
+        stored = activations.find(prefix, split, self.storage) if prefix else None
+        return inference.probabilities(trained, stored) if stored else inference.probabilities(self.model, split.images)
+
+    def _cut(self) -> tuple[keras.Model | None, keras.Model]:
+        prefix, trained = frozen.split_frozen(self.model)
+        return (prefix, trained) if prefix.weights else (None, self.model)
+
+    def _compile(self, trained: keras.Model, phase: Phase, epochs: int) -> keras.optimizers.Optimizer:
+        factors = strategies.rate_factors(self.model, phase.layer_decay) if phase.layer_decay != 1 else None
+        return compile_for(trained, self.recipe, self._steps, epochs, phase.rate, factors)
+
+    def _identity(self, phase: Phase, frozen_digest: str) -> dict:
+        identity = {
+            "recipe": asdict(self.recipe),
+            "phase": asdict(phase),
+            "data": self.train.fingerprint(),
+            "frozen": frozen_digest,
+            "augment": repr(self.augment),
+        }
+        watched = {name: split.fingerprint() for name, split in self.watched.items()}
+        return identity | ({"watched": watched} if watched else {})
+
+    @property
+    def _steps(self) -> int:
+        return pipeline.steps_per_epoch(len(self.train), self.recipe.batch_size)
+
+    def _train(self, prefix, trained: keras.Model, end: int, progress: Progress, checkpoint: Checkpoint) -> None:
         started = time.perf_counter()
-        inputs, validation_inputs = self._inputs(prefix)
+        inputs = self._inputs(prefix)
+        validation, *watched = (self._seen(prefix, split) for split in (self.validation, *self.watched.values()))
         # Not by `compile`, which would write it into the model's file.
-        trained.steps_per_execution = pipeline.steps_per_execution(steps, self.recipe.batch_size, inputs[0].shape[1:])
-        measures = {f"accuracy_{name}": partial(_accuracy, self.model, split) for name, split in self.watched.items()}
+        trained.steps_per_execution = pipeline.steps_per_execution(
+            self._steps, self.recipe.batch_size, inputs[0].shape[1:]
+        )
+        measures = self._measures(trained, watched)
         progress.seconds += time.perf_counter() - started
         trained.fit(
             self._batches(inputs, augment=None if prefix else self.augment, start=progress.epoch, end=end),
             epochs=end,
             initial_epoch=progress.epoch,
-            steps_per_epoch=steps,
-            validation_data=pipeline.evaluation_batches(validation_inputs, self.validation.labels),
+            steps_per_epoch=self._steps,
+            validation_data=pipeline.evaluation_batches(validation, self.validation.labels),
             callbacks=[
-                Record(self.name, end, self.recipe.epochs, steps, progress, checkpoint, self.out, measures),
+                Epochs(self.name, end, self.epochs, self._steps, progress, checkpoint, self.out, measures),
                 keras.callbacks.TensorBoard(self.out.tensorboard / self.name, write_graph=False),
             ],
             shuffle=False,  # the batches are
             verbose=0,
         )
 
-    def _inputs(self, prefix: keras.Model | None) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """What the trained part sees in training and validation: images, or what the frozen prefix makes of them."""
-        train, recipe, augment = self.train, self.recipe, self.augment
-        if not prefix:
-            return [train.images], [self.validation.images]
-        views = (recipe.views or recipe.epochs) if augment else 1
-        inputs = activations.store(prefix, train, self.storage, augment=augment, seed=recipe.seed, views=views)
-        return inputs, activations.store(prefix, self.validation, self.storage)
+    def _solve(self, prefix, trained: keras.Model, end: int, progress: Progress, checkpoint: Checkpoint) -> None:
+        """Solve the last layer on the features of the training images as they are, and record that as one epoch."""
+        started = time.perf_counter()
+        splits = {"": self.plain, "val_": self.validation, **self.watched}
+        inputs = {name: self._seen(prefix, split) for name, split in splits.items()}
+        head = strategies.last_dense(trained)
+        features = inference.outputs(frozen.before(trained, head), inputs[""]).astype("float32")
+        classes = len(self.plain.class_names)
+        solution = probe.solve(features, self.plain.labels, classes, seed=self.recipe.seed)
+        head.set_weights([solution.weights, solution.bias])
+        said = {name: self._measured(trained, inputs[name], splits[name]) for name in splits}
+        row = {f"{part}{what}": getattr(said[part], what) for part in ("", "val_") for what in ("loss", "accuracy")}
+        row |= {"learning_rate": 0.0} | {f"accuracy_{name}": said[name].accuracy for name in self.watched}
+        progress.rows.append({"epoch": end} | row)
+        progress.seconds += time.perf_counter() - started
+        checkpoint.save(progress)
+        print(
+            f"{self.name}: solved with penalty C = {solution.penalty:.3g}, accuracy {row['accuracy']:.4f}, "
+            f"val_accuracy {row['val_accuracy']:.4f}",
+            flush=True,
+        )
+
+    def _measured(self, trained: keras.Model, inputs: Sequence[np.ndarray], split: Split) -> Predictions:
+        return Predictions(split.ids, split.labels, inference.probabilities(trained, inputs))
+
+    def _measures(self, trained: keras.Model, watched: Sequence) -> dict[str, Callable[[], float]]:
+        pairs = zip(self.watched.items(), watched, strict=True)
+        return {
+            f"accuracy_{name}": lambda inputs=inputs, split=split: self._measured(trained, inputs, split).accuracy
+            for (name, split), inputs in pairs
+        }
+
+    def _seen(self, prefix: keras.Model | None, split: Split) -> Sequence[np.ndarray]:
+        """What the trained part sees of images as they are: these, or what the frozen prefix makes of them."""
+        return activations.store(prefix, split, self.storage) if prefix else [split.images]
+
+    def _inputs(self, prefix: keras.Model | None) -> Sequence[np.ndarray]:
+        """What the trained part sees in training."""
+        if not prefix or not self.augment:
+            return self._seen(prefix, self.train)
+        views, seed = self.recipe.views or self.recipe.epochs, self.recipe.seed
+        return activations.store(prefix, self.train, self.storage, augment=self.augment, seed=seed, views=views)
 
     def _batches(self, inputs: Sequence[np.ndarray], augment: Augmentation | None, start: int, end: int):
         recipe = self.recipe
@@ -175,10 +241,6 @@ class _Task:
     def _tell_what_trains(self) -> None:
         parameters, trainable = strategies.count_parameters(self.model)
         print(f"{self.name}: {trainable:,} of {parameters:,} parameters train", flush=True)
-
-
-def _accuracy(model: keras.Model, split: Split) -> float:
-    return float((inference.probabilities(model, split).argmax(axis=1) == split.labels).mean())
 
 
 def compile_for(

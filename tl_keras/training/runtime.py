@@ -6,8 +6,7 @@ import ctypes
 import gc
 from contextlib import suppress
 
-import keras
-import tensorflow as tf
+from tl_keras.quiet import keras, tf
 
 # glibc's mallopt parameters (malloc.h).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import keras
-from keras.optimizers import schedules
+from tl_keras.quiet import keras
 
 
 @dataclass(frozen=True)
@@ -13,7 +12,7 @@ class Recipe:
     """How a network is trained: what a study varies, and nothing else.
 
     Args:
-        learning_rate: the peak.
+        learning_rate: the peak; None: a range test on training images chooses it (`training.lr_range`).
         optimizer: `adamw`, or `sgd` with `momentum`.
         schedule: `one_cycle`: the rate rises to its peak over `warmup` of all steps and falls to zero along a cosine
             (Smith and Topin, "Super-Convergence", 2018); `steps`: it falls to a tenth every `step_epochs` epochs;
@@ -30,7 +29,7 @@ class Recipe:
 
     epochs: int
     batch_size: int
-    learning_rate: float
+    learning_rate: float | None
     optimizer: str = "adamw"
     schedule: str = "one_cycle"
     warmup: float = 0.2
@@ -51,6 +50,8 @@ class Recipe:
             rate: factor on the learning rate.
             factors: a further one for the path of each weight; without it all weights have one rate.
         """
+        if self.learning_rate is None:
+            raise ValueError("recipe: expected a learning rate, received None; find one with training.lr_range")
         schedule = self._schedule(steps, epochs or self.epochs, self.learning_rate * rate)
         kind, arguments = {
             "adamw": (keras.optimizers.AdamW, {}),
@@ -62,6 +63,7 @@ class Recipe:
         return optimizer
 
     def _schedule(self, steps: int, epochs: int, peak: float):
+        schedules = keras.optimizers.schedules
         if self.schedule == "constant":
             return peak
         if self.schedule == "steps":

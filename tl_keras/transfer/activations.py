@@ -13,15 +13,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
 from tqdm import tqdm
 
 from tl_keras.data import pipeline
 from tl_keras.data.augment import Augmentation
-from tl_keras.data.splits import Split
+from tl_keras.data.lazy import LazyImages, Part
+from tl_keras.data.splits import Split, fingerprint
 from tl_keras.errors import InputError
-from tl_keras.files import write_json
+from tl_keras.files import locked, write_json
+from tl_keras.quiet import keras
 
 SYNC_SECONDS = 5.0
 
@@ -59,21 +60,45 @@ def store(
     Raises:
         InputError: the activations would pass the limit, or the free space of the disk.
     """
+    images, rows = _whole(split.images, augment)
     how = storage.dtype, augment, seed, views
-    key = _fingerprint(prefix, split, *how)
-    paths = [Path(storage.folder) / f"{key}.{number}.npy" for number in range(len(prefix.outputs))]
-    if not all(path.exists() for path in paths):
-        rows = views * len(split)
-        shapes = [(rows, *output.shape[1:]) for output in prefix.outputs]
-        extraction = _Extraction(paths, shapes, storage.dtype)
-        _check_room(storage, extraction)
-        begun = _begun(prefix, shapes[0][0], storage, lambda part: _fingerprint(part, split, *how))
-        if begun:
-            rest, stored = begun
-            _extract(rest, stored, extraction, None, seed, 1)
-        else:
-            _extract(prefix, split.images, extraction, augment, seed, views)
-    return [Stored(path) for path in paths]
+    key = _fingerprint(prefix, images, *how)
+    paths = _paths(prefix, key, storage)
+    # Another process may be at it: what it stores is then found here, and never written twice.
+    with locked(Path(storage.folder) / f"{key}.lock"):
+        if not all(path.exists() for path in paths):
+            shapes = [(views * len(images), *output.shape[1:]) for output in prefix.outputs]
+            extraction = _Extraction(paths, shapes, storage.dtype)
+            _check_room(storage, extraction)
+            begun = _begun(prefix, shapes[0][0], storage, lambda part: _fingerprint(part, images, *how))
+            if begun:
+                rest, stored = begun
+                _extract(rest, stored, extraction, None, seed, 1)
+            else:
+                _extract(prefix, images, extraction, augment, seed, views)
+    return [Stored(path, rows) for path in paths]
+
+
+def find(prefix: keras.Model, split: Split, storage: Storage) -> list[Stored] | None:
+    """What `store` would answer for images as they are, if it lies there already, in full precision.
+
+    >>> find(prefix, data.test, Storage(Path("nowhere"))) is None  # doctest: +SKIP
+    True
+    """
+    images, rows = _whole(split.images, None)
+    paths = _paths(prefix, _fingerprint(prefix, images, storage.dtype, None, 0, 1), storage)
+    there = storage.dtype == "float32" and all(path.exists() for path in paths)
+    return [Stored(path, rows) for path in paths] if there else None
+
+
+def _whole(images, augment: Augmentation | None) -> tuple[np.ndarray | LazyImages, np.ndarray | None]:
+    """What is stored for images: of a part of a whole the whole, once for all its parts, and which rows are meant."""
+    # Augmented views are drawn by the row of an image, which in a part is another one than in the whole.
+    return (images.whole, images.rows) if isinstance(images, Part) and augment is None else (images, None)
+
+
+def _paths(prefix: keras.Model, key: str, storage: Storage) -> list[Path]:
+    return [Path(storage.folder) / f"{key}.{number}.npy" for number in range(len(prefix.outputs))]
 
 
 def _begun(prefix: keras.Model, rows: int, storage: Storage, key_of) -> tuple[keras.Model, Stored] | None:
@@ -119,18 +144,20 @@ def _check_room(storage: Storage, extraction: _Extraction) -> None:
 
 
 class Stored:
-    """An array in a .npy file; `stored[indices]` reads those rows and keeps nothing in memory."""
+    """An array in a .npy file, or some rows of it; `stored[indices]` reads those and keeps nothing in memory."""
 
-    def __init__(self, path: Path):
-        self.path = Path(path)
+    def __init__(self, path: Path, rows: np.ndarray | None = None):
+        self.path, self.rows = Path(path), rows
         array = np.load(self.path, mmap_mode="r")
-        self.shape, self.dtype = array.shape, array.dtype
+        self.shape = array.shape if rows is None else (len(rows), *array.shape[1:])
+        self.dtype = array.dtype
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, indices) -> np.ndarray:
         # Mapped for one read only: pages of a lasting map pile up in the process until all of the file is there.
+        indices = indices if self.rows is None else self.rows[indices]
         return np.asarray(np.load(self.path, mmap_mode="r")[indices])
 
 
@@ -197,7 +224,7 @@ class _Extraction:
         self.synced = time.monotonic()
 
 
-def _fingerprint(prefix: keras.Model, split: Split, dtype: str, augment, seed: int, views: int) -> str:
+def _fingerprint(prefix: keras.Model, images, dtype: str, augment, seed: int, views: int) -> str:
     # Without the layers' names, which Keras counts up: the same network built again finds what it stored.
     layers = [
         (type(layer).__name__, {**layer.get_config(), "name": None}, layer.output.shape) for layer in prefix.layers
@@ -205,5 +232,5 @@ def _fingerprint(prefix: keras.Model, split: Split, dtype: str, augment, seed: i
     digest = hashlib.sha256(repr(layers).encode())
     for weight in prefix.weights:
         digest.update(np.ascontiguousarray(weight.numpy()))
-    digest.update(repr((split.fingerprint(), dtype, augment, seed, views)).encode())
+    digest.update(repr((fingerprint(images), dtype, augment, seed, views)).encode())
     return digest.hexdigest()[:32]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import keras
+from tl_keras.quiet import keras
 
 
 def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
@@ -30,9 +30,7 @@ def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
             f"split_frozen: expected a model that trains, received {model.name} with no trainable "
             "weight; set `trainable` on a layer"
         )
-    inputs = keras.tree.map_structure(
-        lambda tensor: keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype), _graph(model).input
-    )
+    inputs = _inputs(model)
     frozen = {id(tensor) for tensor in keras.tree.flatten(inputs)}
     frontier: dict[int, keras.KerasTensor] = {}
 
@@ -55,6 +53,26 @@ def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     return prefix, keras.Model(boundary, outputs, name=f"{model.name}_suffix")
 
 
+def before(model: keras.Model, layer: keras.layers.Layer) -> keras.Model:
+    """What `layer`, at the top level of a functional model, reads: the model from the images to there.
+
+    >>> inputs = keras.Input((8,))
+    >>> head = keras.layers.Dense(2)
+    >>> before(keras.Model(inputs, head(keras.layers.Dense(4)(inputs))), head).output_shape
+    (None, 4)
+    """
+    read = []
+
+    def visit(operation, *args, **kwargs):
+        if operation is layer:
+            read.append(args[0])
+        return operation(*args, **kwargs)
+
+    inputs = _inputs(model)
+    _walk(model, inputs, visit)
+    return keras.Model(inputs, read[0])
+
+
 def cannot_change(operation: keras.Operation) -> bool:
     """Whether training leaves what `operation` computes as it is: frozen, or without weights and randomness."""
     if not isinstance(operation, keras.layers.Layer):
@@ -64,6 +82,13 @@ def cannot_change(operation: keras.Operation) -> bool:
     # `variables` holds the state of random generators too, `weights` does not. Normalization only ever changes
     # in `adapt`.
     return not operation.trainable or not operation.variables or isinstance(operation, keras.layers.Normalization)
+
+
+def _inputs(model: keras.Model):
+    """New inputs like those of `model`: what is built on them has a graph of its own."""
+    return keras.tree.map_structure(
+        lambda tensor: keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype), _graph(model).input
+    )
 
 
 def _is_functional(operation: keras.Operation) -> bool:

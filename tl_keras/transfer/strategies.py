@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
-import keras
 import numpy as np
 
 from tl_keras.errors import InputError
 from tl_keras.models import backbones
+from tl_keras.quiet import keras
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Phase:
             "Universal Language Model Fine-tuning", 2018); 1 gives all layers one rate.
         batch_norm: train BatchNorm layers too. They stay frozen by default: their statistics, learned from a million
             images, would be replaced by those of a few small batches.
+        solved: the last layer is not trained by gradients but solved (`transfer.probe`); it counts as one epoch.
     """
 
     last_layers: int | None = None
@@ -37,6 +38,10 @@ class Phase:
     rate: float = 1.0
     layer_decay: float = 1.0
     batch_norm: bool = False
+    solved: bool = False
+
+
+SOLVED = Phase(last_layers=1, solved=True)
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Strategy:
     phases: tuple[Phase, ...]
 
 
-NAMES = ("scratch", "last_layer", "last_two", "last_stages", "full", "gradual", "lp_ft", "per_depth")
+NAMES = ("scratch", "probe", "last_layer", "last_two", "last_stages", "full", "gradual", "lp_ft", "per_depth")
 
 
 def find(name: str, stages: int = 1, batch_norm: bool = False) -> Strategy:
@@ -60,25 +65,27 @@ def find(name: str, stages: int = 1, batch_norm: bool = False) -> Strategy:
 
     With `batch_norm` BatchNorm layers train too where what surrounds them does.
 
-    Gradual unfreezing is Howard and Ruder's (2018), one stage more in each phase. `lp_ft` trains the last layer until
-    it fits the features, then everything: Kumar et al., "Fine-Tuning can Distort Pretrained Features" (2022).
+    `probe` solves the last layer, a logistic regression on the features. Gradual unfreezing is Howard and Ruder's
+    (2018), one stage more in each phase. `lp_ft` starts from the probe and trains everything, at a tenth of the rate:
+    Kumar et al., "Fine-Tuning can Distort Pretrained Features" (2022).
 
     Raises:
         InputError: there is no such strategy.
 
     >>> find("lp_ft").phases
-    (Phase(last_layers=1, ..., epochs=0.5, ...), Phase(last_layers=None, ..., epochs=0.5, rate=0.1, ...))
+    (Phase(last_layers=1, ..., solved=True), Phase(last_layers=None, ..., rate=0.1, ...))
     """
     share = 1 / (stages + 1)
     unfreezing = [Phase(last_stages=count, epochs=share, rate=0.1) for count in range(1, stages + 1)]
     known = {
         "scratch": ("from scratch", Phase(batch_norm=True)),
+        "probe": ("linear probe", SOLVED),
         "last_layer": ("last layer", Phase(last_layers=1)),
         "last_two": ("last two layers", Phase(last_layers=2)),
         "last_stages": ("last stage" if stages == 1 else f"last {stages} stages", Phase(last_stages=stages)),
         "full": ("full fine-tuning", Phase()),
         "gradual": ("gradual unfreezing", Phase(last_layers=1, epochs=share), *unfreezing),
-        "lp_ft": ("linear probe, then fine-tuning", Phase(last_layers=1, epochs=0.5), Phase(epochs=0.5, rate=0.1)),
+        "lp_ft": ("linear probe, then fine-tuning", SOLVED, Phase(rate=0.1)),
         "per_depth": ("fine-tuning, rates by depth", Phase(layer_decay=0.5)),
     }
     if name not in known:
@@ -90,6 +97,35 @@ def find(name: str, stages: int = 1, batch_norm: bool = False) -> Strategy:
 def weighted_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """The layers that own weights, in the order of the model."""
     return [layer for layer in model.layers if layer.weights]
+
+
+def last_dense(model: keras.Model) -> keras.layers.Dense:
+    """The output layer, which a softmax may follow: the last dense layer, with a bias.
+
+    Raises:
+        InputError: the last layer with weights is another one.
+
+    >>> last_dense(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Softmax()])).units
+    3
+    """
+    last = weighted_layers(model)[-1]
+    if not isinstance(last, keras.layers.Dense) or not last.use_bias:
+        raise InputError(
+            f"{model.name}: expected a dense last layer with a bias, received {type(last).__name__} {last.name}; "
+            "train it by gradients, as in last_layer"
+        )
+    return last
+
+
+def redraw_last(model: keras.Model) -> None:
+    """Give the output layer new random weights, drawn from Keras' global seed.
+
+    >>> redraw_last(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
+    """
+    last = last_dense(model)
+    new = type(last).from_config(last.get_config())
+    new.build(last.input.shape)
+    last.set_weights(new.get_weights())
 
 
 def copy_weights(source: keras.Model, target: keras.Model, new_layers: int = 1) -> None:

@@ -32,7 +32,7 @@ def log_me(features: np.ndarray, labels: np.ndarray) -> float:
     >>> log_me(np.array([[1.0], [1.0], [1.0], [-1.0]]), list("aabb"))
     -1.039...
     """
-    features, classes = _checked(features, labels)
+    features, classes = checked(features, labels)
     counts = np.bincount(classes)  # also the squared length of each one-hot target
     directions, lengths, _ = np.linalg.svd(features, full_matrices=False)
     inside = (directions.T @ np.eye(len(counts))[classes]) ** 2
@@ -92,7 +92,7 @@ def h_score(features: np.ndarray, labels: np.ndarray) -> float:
     """
     from sklearn.covariance import LedoitWolf
 
-    features, classes = _checked(features, labels)
+    features, classes = checked(features, labels)
     centred = features - features.mean(axis=0)
     covariance = LedoitWolf(assume_centered=True).fit(centred)
     shares = np.bincount(classes) / len(classes)
@@ -117,7 +117,7 @@ def leep(source_probabilities: np.ndarray, labels: np.ndarray) -> float:
     >>> leep(np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]]), list("aabb"))
     0.0
     """
-    probabilities, classes = _checked(source_probabilities, labels)
+    probabilities, classes = checked(source_probabilities, labels)
     sums = probabilities.sum(axis=1)
     if probabilities.min() < 0 or not np.allclose(sums, 1, atol=1e-3):
         raise InputError(
@@ -149,7 +149,7 @@ def linear_probe(features: np.ndarray, labels: np.ndarray, seed: int = 0) -> np.
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    features, classes = _checked(features, labels)
+    features, classes = checked(features, labels)
     smallest = np.bincount(classes).min()
     if smallest < 2:
         raise InputError(
@@ -163,7 +163,7 @@ def linear_probe(features: np.ndarray, labels: np.ndarray, seed: int = 0) -> np.
     return cross_val_predict(probe, features, classes, cv=folds) == classes
 
 
-def _checked(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def checked(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The features in float64, in which the sums are exact enough, and the classes as numbers from 0."""
     features, labels = np.asarray(features, dtype="float64"), np.asarray(labels)
     if features.ndim != 2 or labels.shape != features.shape[:1]:

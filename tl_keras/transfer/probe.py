@@ -1,0 +1,271 @@
+"""The exact linear head: softmax regression on a backbone's features, solved to its optimum instead of trained.
+
+`features` are the backbone's pooled outputs for N images, (N, F); `labels` their classes, integers from 0 to K-1, (N,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.linalg import get_blas_funcs
+from scipy.optimize import minimize
+
+from tl_keras.errors import InputError
+from tl_keras.transfer.transferability import checked
+
+FOLDS = 5
+PENALTIES = tuple(10.0 ** (step / 2) for step in range(-10, 9))  # 1e-5 to 1e4; the walk seldom gets to the end
+# A spread below this share of the largest value is rounding of float32, in which heads are applied.
+RESOLUTION = 1e-6
+# Cross-validation tells penalties apart by hundredths of the log loss; rough fits come within a ten-thousandth.
+CLEARLY = 2.0  # standard errors
+ROUGH = {"gtol": 1e-4, "ftol": 1e-5}
+FINE = {"gtol": 1e-6, "ftol": 0.0, "maxiter": 10_000, "maxfun": 20_000}
+
+
+class Score(NamedTuple):
+    """How one penalty did in cross-validation: mean log loss and accuracy over the images held out."""
+
+    penalty: float
+    log_loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A solved head: `features @ weights + bias` are the logits.
+
+    Args:
+        weights: (F, K) in float32, for features as they are; the standardisation is folded in.
+        bias: (K,) in float32.
+        penalty: the C chosen, an inverse strength as in scikit-learn: C times the sum of the log losses, plus half the
+            squared weights of standardised features, is least.
+        scores: the penalties tried, strongest first; empty where there was nothing to choose or to hold out.
+
+    >>> solve(np.array([[1.0], [2.0], [-1.0], [-2.0]]), [0, 0, 1, 1], classes=2, penalties=[1.0]).weights.round(2)
+    array([[ 0.45, -0.45]], dtype=float32)
+    """
+
+    weights: np.ndarray
+    bias: np.ndarray
+    penalty: float
+    scores: tuple[Score, ...] = ()
+
+
+def solve(
+    features: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    *,
+    seed: int = 0,
+    penalties: Sequence[float] | None = None,
+    groups: np.ndarray | None = None,
+) -> Solution:
+    """The weights and the bias of softmax regression on standardised features, its penalty chosen by cross-validation.
+
+    Five folds, stratified, drawn with `seed`. An image that is the only one of its class always stays in training; if
+    all are, 4 / F is the C, under which the logits have deviation 2 by the prior. Two classes have two columns of
+    weights that differ in sign: the same probabilities as scikit-learn's single column at twice the C.
+
+    Bishop, "Pattern Recognition and Machine Learning" (2006), 4.3.4; Liu and Nocedal, "On the limited memory BFGS
+    method for large scale optimization" (1989).
+
+    Args:
+        classes: K; every class has an image.
+        penalties: values of C to choose from; None is a logarithmic grid. One alone is taken without a choice.
+        groups: (N,), equal for rows that have to be held out together, as two views of an image have.
+
+    Raises:
+        InputError: as `transferability.log_me`, and where labels, penalties or groups do not fit.
+
+    >>> head = solve(np.array([[1.0], [2.0], [-1.0], [-2.0]]), [0, 0, 1, 1], classes=2)
+    >>> (np.array([[3.0]]) @ head.weights + head.bias).argmax(axis=1)
+    array([0])
+    """
+    features, labels = _checked_rows(features, labels, classes)
+    tried = _checked_penalties(PENALTIES if penalties is None else penalties)
+    folds = _folds(labels, _checked_groups(groups, len(labels)), seed)
+    mean, scale = _standard(features)
+    exact, axes = _uncorrelated((features - mean) / scale, labels)
+    rough = replace(exact, coordinates=exact.coordinates.astype("float32"))
+    if len(tried) == 1 or not (folds >= 0).any():
+        prior = np.log(4 / features.shape[1])
+        best, start, scores = min(tried, key=lambda value: abs(np.log(value) - prior)), np.zeros((len(exact.variances), classes)), ()
+    else:
+        best, start, scores = _choose(rough, folds, classes, tried)
+    turned = exact.fit(rough.fit(start, best, ROUGH), best, FINE)
+    weights = axes @ turned[:-1] / scale[:, None]
+    bias = turned[-1] - turned[-1].mean() - mean @ weights  # only differences between classes mean something
+    return Solution(weights.astype("float32"), bias.astype("float32"), best, scores)
+
+
+def _choose(
+    rough: _Regression, folds: np.ndarray, classes: int, penalties: Sequence[float]
+) -> tuple[float, np.ndarray, tuple[Score, ...]]:
+    """The penalty to take, weights near its optimum, and how those tried did.
+
+    It is the strongest that is not clearly behind the one of least log loss (Breiman et al., "Classification and
+    Regression Trees", 1984). On held-out images that named more rightly than the least log loss or the best accuracy.
+    """
+    tried = list(_walk(rough, folds, np.zeros((len(rough.variances), classes)), penalties))
+    best = min(tried, key=lambda trial: trial.score.log_loss)
+    chosen = next(trial for trial in tried if not trial.behind(best))
+    return chosen.score.penalty, chosen.weights, tuple(trial.score for trial in tried)
+
+
+class _Trial(NamedTuple):
+    """One penalty in cross-validation: the log loss of each image held out, and the mean of the folds' weights."""
+
+    score: Score
+    losses: np.ndarray
+    weights: np.ndarray
+
+    def behind(self, best: _Trial) -> bool:
+        """Whether the log loss is higher by more than chance, image by image, explains."""
+        more = self.losses - best.losses
+        return bool(more.mean() > CLEARLY * more.std() / len(more) ** 0.5)
+
+
+def _walk(rough: _Regression, folds: np.ndarray, start: np.ndarray, penalties: Sequence[float]) -> Iterator[_Trial]:
+    """Penalty after penalty; every fold starts from its own weights at the one before."""
+    numbers = np.unique(folds[folds >= 0])
+    weights = dict.fromkeys(numbers, start)
+    for penalty in penalties:
+        losses, right = [], []
+        for number in numbers:
+            weights[number] = rough.take(folds != number).fit(weights[number], penalty, ROUGH)
+            out = rough.take(folds == number)
+            chances = _log_softmax(out.coordinates, weights[number])
+            losses.append(-chances[np.arange(len(out.labels)), out.labels].astype("float64"))
+            right.append(chances.argmax(axis=1) == out.labels)
+        each = np.concatenate(losses)
+        score = Score(penalty, float(each.mean()), float(np.concatenate(right).mean()))
+        yield _Trial(score, each, np.mean(list(weights.values()), axis=0))
+
+
+@dataclass(frozen=True)
+class _Regression:
+    """Softmax regression on coordinates that are not correlated.
+
+    Args:
+        coordinates: (N, R + 1); the last is 1, and its weights, the intercept, are not penalised.
+        labels: (N,).
+        variances: mean squares of the coordinates (R + 1,), those of the whole set in a part of it too.
+    """
+
+    coordinates: np.ndarray
+    labels: np.ndarray
+    variances: np.ndarray
+
+    def take(self, rows: np.ndarray) -> _Regression:
+        return replace(self, coordinates=self.coordinates[rows], labels=self.labels[rows])
+
+    def fit(self, start: np.ndarray, penalty: float, until: Mapping[str, float]) -> np.ndarray:
+        """The weights (R + 1, K), sought from `start` on."""
+        decay = np.full((len(self.variances), 1), 1 / (penalty * len(self.labels)))
+        decay[-1] = 0
+        # In units in which the Hessian is near the identity L-BFGS takes a fraction of the steps. Its mean curvature
+        # goes to 0 where the classes are told apart for certain.
+        chances = np.exp(_log_softmax(self.coordinates, start))
+        curvature = max(float((chances * (1 - chances)).mean()), RESOLUTION)
+        units = 1 / np.sqrt(curvature * self.variances[:, None] + decay)
+        given = (units, decay)
+        found = minimize(self._objective, (start / units).ravel(), given, "L-BFGS-B", jac=True, options=dict(until))
+        return found.x.reshape(start.shape) * units
+
+    def _objective(self, flat: np.ndarray, units: np.ndarray, decay: np.ndarray) -> tuple[float, np.ndarray]:
+        """The mean log loss with its penalty, and its gradient, for weights in `units`."""
+        weights = flat.reshape(len(units), -1) * units
+        chances, rows = _log_softmax(self.coordinates, weights), np.arange(len(self.labels))
+        loss = -chances[rows, self.labels].mean(dtype="float64") + (decay * weights**2).sum() / 2
+        np.exp(chances, out=chances)
+        chances[rows, self.labels] -= 1
+        slope = _gemm(chances)(1 / len(rows), chances.T, self.coordinates.T, trans_b=True).T
+        return float(loss), ((slope + decay * weights) * units).ravel()
+
+
+def _log_softmax(coordinates: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Log probabilities (N, K), in the precision of the coordinates."""
+    logits = _gemm(coordinates)(1.0, weights.astype(coordinates.dtype).T, coordinates.T).T
+    logits -= logits.max(axis=1, keepdims=True)
+    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    return logits
+
+
+def _gemm(array: np.ndarray) -> Any:
+    """SciPy's matrix product. NumPy may bring another BLAS, whose idle threads take the cores from SciPy's L-BFGS."""
+    return get_blas_funcs("gemm", (array,))
+
+
+def _standard(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each feature, (F,); 1 for one that does not vary."""
+    spread = features.std(axis=0)
+    return features.mean(axis=0), np.where(spread > RESOLUTION * np.abs(features).max(axis=0), spread, 1.0)
+
+
+def _uncorrelated(standard: np.ndarray, labels: np.ndarray) -> tuple[_Regression, np.ndarray]:
+    """The regression on the principal coordinates, and the axes (F, R) along which they lie, R at most N.
+
+    Axes at right angles leave the penalty as it is, and the weights of an optimum lie in the space of the rows.
+    """
+    images, width = standard.shape
+    space = np.linalg.qr(standard.T)[0] if images < width else None
+    inside = standard if space is None else standard @ space
+    variances, turn = np.linalg.eigh(inside.T @ inside / images)
+    coordinates = np.hstack([inside @ turn, np.ones((images, 1))])
+    axes = turn if space is None else space @ turn
+    return _Regression(coordinates, labels, np.append(np.maximum(variances, 0), 1.0)), axes
+
+
+def _folds(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+    """The fold that holds out each image, (N,), from 0; -1 for those that no fold can do without."""
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(first))
+    order = order[np.argsort(labels[first][order], kind="stable")]
+    dealt = np.empty(len(first), dtype=int)
+    dealt[order] = np.arange(len(first)) % FOLDS  # class after class, like cards: each class goes round the folds
+    folds = dealt[group]
+    for fold in range(FOLDS):
+        lost = np.setdiff1d(labels[folds == fold], labels[folds != fold])
+        needed = group[(folds == fold) & np.isin(labels, lost)]
+        folds[np.isin(group, needed)] = -1
+    return folds
+
+
+def _checked_rows(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    features, _ = checked(features, labels)
+    labels = np.asarray(labels)
+    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= classes:
+        raise InputError(
+            f"labels: expected integers from 0 to {classes - 1}, received {labels.dtype} from {labels.min()} to "
+            f"{labels.max()}; number the {classes} classes from 0"
+        )
+    lacking = np.setdiff1d(np.arange(classes), labels)
+    if len(lacking):
+        raise InputError(
+            f"labels: expected images of all {classes} classes, received none of class {lacking[0]}; "
+            "add some or leave the class out"
+        )
+    return features, labels
+
+
+def _checked_penalties(penalties: Sequence[float]) -> list[float]:
+    """The penalties, strongest first: a strong one is soon solved, and the next starts from there."""
+    values = sorted({float(value) for value in penalties})
+    if not values or not np.isfinite(values).all() or values[0] <= 0:
+        raise InputError(
+            f"penalties: expected finite numbers above 0, received {list(penalties)}; give one value of C or more"
+        )
+    return values
+
+
+def _checked_groups(groups: np.ndarray | None, images: int) -> np.ndarray:
+    groups = np.arange(images) if groups is None else np.asarray(groups)
+    if groups.shape != (images,):
+        raise InputError(
+            f"groups: expected shape ({images},), received {groups.shape}; give the group of each row of the features"
+        )
+    return groups
