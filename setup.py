@@ -37,7 +37,7 @@ setup(
     package_data={
         "": ["*.pyi"],  # the names that a package imports late
         "tl_keras.reporting": ["*.html"],
-        "experiments": ["notebooks/*.py"],
+        "experiments": ["handin/*.py"],
     },
     install_requires=[
         "tensorflow>=2.21",

@@ -26,6 +26,7 @@ Hardware: 2 cores of an Intel Xeon (AVX-512) with other work beside, TensorFlow 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from experiments import finetune
 from experiments.finetune import chosen_by, entries, resolve  # noqa: F401, this study is a preset of that one
@@ -40,9 +41,9 @@ RATE = 1e-3
 # A new last layer that trains alone fits 245 images perfectly unless its weights decay, and what it is then depends on
 # how it began. Chosen among 0 to 50 in six times five folds of the training images, where it took the accuracy from
 # 0.913 to 0.923 (MobileNetV2-0.35) and from 0.839 to 0.865 (MobileNet-0.25).
-LAST_LAYER = {"weight_decay": 20.0}
+LAST_LAYER: dict[str, Any] = {"weight_decay": 20.0}
 # With BatchNorm frozen a few steps of a MobileNet's gradients are so large that plain SGD ruins it at 1e-4 already.
-FINE_TUNING = {"weight_decay": 0.0, "clip_norm": 1.0}
+FINE_TUNING: dict[str, Any] = {"weight_decay": 0.0, "clip_norm": 1.0}
 
 METHOD = """\
 {backbone} ({weights} weights) is re-used for {classes} classes: {train:,} training images, {test:,} test images. Its \
@@ -62,10 +63,10 @@ weights after the last epoch count. (The tutorial keeps the best epoch by test a
 class Settings(finetune.Settings):
     """What this study can be asked; the defaults are the tutorial's."""
 
-    data: str | None = option(None, "data set: a name (cifar10, mnist, digits, tfds:NAME) or a path")
+    data: str = option(None, "data set: a name (cifar10, mnist, digits, tfds:NAME) or a path")
     epochs: int = option(25, "passes over the training images", minimum=1)
     batch_size: int = option(4, "images per training step", minimum=1)
-    backbone: str | None = option("torch_resnet18", "the network to re-use")
+    backbone: str = option("torch_resnet18", "the network to re-use")
     strategies: str = option("last_layer,full", "what is compared, separated by commas")
     validation: int = option(
         0, "percentage of the training images held out; 0: the test images are watched", minimum=0, maximum=50

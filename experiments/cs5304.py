@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tl_keras.config import FineTuningSettings, option
 from tl_keras.data import selection
@@ -34,7 +35,7 @@ from tl_keras.transfer.strategies import Strategy, find
 DEFAULT_DATA = "tiny-imagenet-5"
 # Chosen on training images that were held out: feature extraction in five folds with MobileNetV2-0.35 and
 # MobileNet-0.25, where it was among the best for both; fine-tuning on a fifth of them with MobileNetV2-0.35.
-RECIPES = {
+RECIPES: dict[str, dict[str, Any]] = {
     "model_ft": {"learning_rate": 1e-2, "optimizer": "sgd", "weight_decay": 0.5},
     "model_cnn": {"learning_rate": 3e-4, "optimizer": "adamw", "weight_decay": 0.02},
 }

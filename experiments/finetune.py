@@ -35,9 +35,9 @@ included, was proved to stay as it was, byte for byte.
 
 The linear probe is solved, not trained: a logistic regression on the features of the images as they are, its penalty \
 chosen by cross-validation on training images; "linear probe, then fine-tuning" starts from it. The others take \
-{epochs} epochs of AdamW in batches of {batch_size} on a one-cycle schedule, with the norm of all gradients bounded, on random \
-crops. {validation:,} validation images were watched, and alone chose the winner; the test images were measured once, \
-after each training."""
+{epochs} epochs of AdamW in batches of {batch_size} on a one-cycle schedule, with the norm of all gradients bounded, \
+on random crops. {validation:,} validation images were watched, and alone chose the winner; the test images were \
+measured once, after each training."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Settings(FineTuningSettings):
     data: str = option(None, "data set: a path, or a name (cifar10, mnist, digits, tfds:NAME)", positional=True)
     epochs: int = option(10, "passes over the training images", minimum=1)
     batch_size: int = option(32, "images per training step", minimum=1)
-    backbone: str | None = option(None, "NAME or NAME=FILE; of several, separated by commas, a probe chooses one")
+    backbone: str = option(None, "NAME or NAME=FILE; of several, separated by commas, a probe chooses one")
     strategies: str = option("probe,lp_ft,full", "what is compared, separated by commas")
     validation: int = option(
         20, "percentage of the training images held out to choose by, where the set has none", minimum=0, maximum=50
@@ -91,7 +91,7 @@ def trials(settings: Settings, images: ImageData, recipe: Callable[..., Recipe] 
             Trial(
                 strategy.name, strategy.name, strategy.title, chosen, view, settings.backbone,
                 (recipe or recipe_for)(settings, strategy),
-                weights="none" if strategy.name == "scratch" else settings.weights, strategy=strategy,
+                weights="none" if strategy.name == "scratch" else settings.weights or "none", strategy=strategy,
                 augment=None if settings.views == 0 else RandomResizedCrop(view.size, flip=view.mirror),
                 precision=settings.precision, activations=settings.activations, disk_limit=settings.disk_limit,
             ),

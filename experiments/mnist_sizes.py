@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tl_keras.config import TransferSettings, option
 from tl_keras.data import selection
@@ -109,7 +110,7 @@ def load(settings: Settings) -> ImageData:
 def trials(settings: Settings, images: ImageData) -> list[Trial]:
     """A new last layer for every network, size and draw; the largest sets are the arms called by the network alone."""
     largest = settings.counts[-1]
-    recipe = {"schedule": "constant", "weight_decay": 0.0, "label_smoothing": 0.0}
+    recipe: dict[str, Any] = {"schedule": "constant", "weight_decay": 0.0, "label_smoothing": 0.0}
     found = []
     for backbone, weights in settings.networks.items():
         view, short = networks.view(backbone, images.mirror, margin=False), _short(backbone)

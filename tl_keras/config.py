@@ -97,9 +97,7 @@ class TransferSettings(Settings):
     """
 
     seeds: int = option(1, "how often each network is trained", minimum=1)
-    weights: str | None = option(
-        None, "its weights: imagenet, none or a file (default imagenet; a model file's own)"
-    )
+    weights: str | None = option(None, "its weights: imagenet, none or a file (default imagenet; a model file's own)")
     lr: str | None = option(None, "peak learning rate, or find: a range test on training images chooses it")
     activations: str = option("float32", "precision of stored activations", choices=("float32", "float16"))
     disk_limit: int = option(50, "most gigabytes of stored activations", minimum=1)

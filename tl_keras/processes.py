@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 
 @contextmanager
@@ -24,7 +25,7 @@ def pool(count: int, prepare: Callable | None = None, *arguments: object) -> Ite
     """
     # Fresh processes: a fork of one that has started TensorFlow can hang.
     context = multiprocessing.get_context("spawn")
-    workers = ProcessPoolExecutor(count, context, initializer=_start, initargs=(prepare, *arguments))
+    workers = ProcessPoolExecutor(count, context, initializer=partial(_start, prepare, *arguments))
     try:
         yield workers
     except BaseException:
@@ -40,7 +41,8 @@ def _start(prepare: Callable | None, *arguments: object) -> None:
     parent = multiprocessing.parent_process()
 
     def end_with_it():
-        parent.join()
+        if parent:
+            parent.join()
         os._exit(1)
 
     threading.Thread(target=end_with_it, daemon=True).start()

@@ -108,7 +108,8 @@ def part(images, labels, classes):
     return images[kept], np.searchsorted(classes, labels[kept])
 
 
-train_a, test_a, train_b, test_b = (part(*of, classes) for classes in (classes_a, classes_b) for of in (train, test))
+train_a, test_a = (part(images, labels, classes_a) for images, labels in (train, test))
+train_b, test_b = (part(images, labels, classes_b) for images, labels in (train, test))
 print(f"{data}, part A: {len(train_a[0]):,} training, {len(test_a[0]):,} test images:", ", ".join(names_a))
 print(f"{data}, part B: {len(train_b[0]):,} training, {len(test_b[0]):,} test images:", ", ".join(names_b))
 
@@ -277,7 +278,7 @@ ways = {  # name: (title, peak learning rate, first layer that is trained, netwo
     "B_last_two": ("B, last two layers", 1e-3, "dense1", a.network),
     "B_last": ("B, last layer", 8e-3, "dropout_dense", a.network),
 }
-runs = {title: [] for title, *_ in ways.values()}  # the networks of all seeds
+runs: dict[str, list] = {title: [] for title, *_ in ways.values()}  # the networks of all seeds
 for name, (title, peak, layer, start) in ways.items():
     for repeat in range(seed, seed + seeds):
         file = name if repeat == seed else f"{name}_seed{repeat}"
@@ -362,7 +363,7 @@ plt.show()
 # %%
 best_title = max(table, key=lambda title: table[title].accuracy)
 best, scratch = table[best_title], table["B from scratch"]
-print(f"Best: {best_title}, {best.accuracy:.2%} of {count:,} test images.")
+print(f"Best: {best_title}, {best.accuracy:.2%} of {len(test_b[0]):,} test images.")
 for title, row in table.items():
     if row is not best:
         difference = best.correct.mean(axis=0) - row.correct.mean(axis=0)
@@ -376,7 +377,7 @@ for title, row in table.items():
         print(f"{points:.2f} points ahead of {title} ({wins} images to {losses}): {verdict}, p = {p:.2g}.")
 for title, row in list(table.items())[1:]:
     start, end = 100 * (row.curve[[0, -1]] - scratch.curve[[0, -1]])
-    reached = [epoch for epoch, accuracy in enumerate(row.curve, 1) if accuracy >= scratch.curve[-1]] or ["none"]
+    reached = [epoch for epoch, accuracy in enumerate(row.curve, 1) if accuracy >= scratch.curve[-1]]
     print(f"{title}, against from scratch: start {start:+.2f} points, end {end:+.2f} points;", end=" ")
-    print(f"the end of from scratch is reached in epoch {reached[0]};", end=" ")
+    print(f"the end of from scratch is reached in epoch {reached[0] if reached else 'none'};", end=" ")
     print(f"{row.seconds / scratch.seconds:.1%} of the time, {row.weights / scratch.weights:.2%} of its weights.")

@@ -71,8 +71,9 @@ def test_the_standard_view_is_that_of_imagenet():
 
 @pytest.mark.parametrize(
     "size, scaled",
-    [((0, 8), None), ((8, -1), None), ((8, 8), (7, 9)), ((8, 8), (9, 7)), ((8, 8), (0, 0)), ((1, 0), (4, 4))],
-)
+    [((0, 8), None), ((8, -1), None), ((8, 8), (7, 9)), ((8, 8), (9, 7)), ((8, 8), (0, 0)), ((1, 0), (4, 4)),
+     ((8, 8, 8), None), ((8,), None), ((8, 8), (9,)), ((8.5, 8), None), (("8", "8"), None)],
+)  # fmt: skip
 def test_sizes_that_cannot_be(size, scaled):
     with pytest.raises(
         InputError, match=r"view: expected a size of at least 1 and no larger than .*received"

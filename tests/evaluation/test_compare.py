@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from tl_keras.evaluation.compare import holm, paired_p_value, proportion_interval, seed_interval
+from tl_keras.evaluation.compare import (
+    accuracy_interval,
+    holm,
+    mean_interval,
+    over_trainings,
+    paired_p_value,
+    proportion_interval,
+    seed_interval,
+)
 
 
 def outcomes(wins, losses, both=20, neither=5):
@@ -29,6 +37,23 @@ def test_student_interval():
     assert interval.n == 3
     two = seed_interval([0.50, 0.52])  # s / sqrt(2) = .01, t(.975, 1) = 12.7062
     assert (two.low, two.high) == (pytest.approx(0.382938, abs=1e-6), pytest.approx(0.637062, abs=1e-6))
+
+
+def test_an_interval_says_of_which_kind_it_is():
+    kinds = [proportion_interval(9, 10).kind, seed_interval([0.5, 0.6]).kind, mean_interval([2.0, 3.0]).kind]
+    assert kinds == ["Wilson's, over images", "Student's, over seeds", "Student's"]
+
+
+def test_an_accuracy_has_the_interval_of_its_images_or_of_its_seeds():
+    correct = np.array([[True] * 9 + [False], [True] * 7 + [False] * 3])
+    assert accuracy_interval(correct[:1]) == proportion_interval(9, 10)
+    assert accuracy_interval(correct) == seed_interval([0.9, 0.7])
+
+
+def test_over_trainings_the_means_count_and_one_training_keeps_its_interval():
+    measured = [proportion_interval(count, 100) for count in (80, 90, 85)]
+    assert over_trainings(measured[:1]) is measured[0]
+    assert over_trainings(measured) == mean_interval([0.8, 0.9, 0.85])
 
 
 def test_no_interval_leaves_what_accuracies_can_be():

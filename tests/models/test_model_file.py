@@ -147,6 +147,8 @@ def test_what_a_file_says_is_checked(path, tmp_path, said):
         for name in whole.namelist():
             changed.writestr(name, said if name == model_file.ENTRY else whole.read(name))
     for ask in (model_file.view, model_file.class_names):
-        with pytest.raises(InputError, match=r"changed\.keras: expected tl_keras\.json with a view .*received") as caught:
+        with pytest.raises(
+            InputError, match=r"changed\.keras: expected tl_keras\.json with a view .*received"
+        ) as caught:
             ask(tmp_path / "changed.keras")
         assert "\n" not in str(caught.value)

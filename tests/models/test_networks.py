@@ -68,7 +68,9 @@ def test_a_model_of_ours_is_shown_what_it_was_trained_with(tmp_path, saved):
     model_file.save(own, tmp_path / "ours.keras", saved, tuple("0123456789"))
     for margin in (True, False):
         view = networks.view(str(tmp_path / "ours.keras"), mirror=False, margin=margin)
-        assert view == View(saved.size, saved.scaled, channels=1, mirror=False), "the data say whether it may be mirrored"
+        assert view == View(saved.size, saved.scaled, channels=1, mirror=False), (
+            "the data say whether it may be mirrored"
+        )
     assert networks.build(str(tmp_path / "ours.keras"), 2, view).output_shape == (None, 2)
 
 

@@ -193,9 +193,10 @@ def conclude(settings: Settings, scored: list[Scored], advice: transfer.advice.A
         sentences.append(
             f"By ImageNet accuracy alone {agnostic[0].candidate.title} would come first; as a rule of thumb, try both."
         )
-    if advice is None:
+    trained = best_trained(scored)
+    if advice is None or trained is None:
         return [*sentences, f"All weights here are random, so there is nothing to transfer and no advice; {HINT}."]
-    best = best_trained(scored).candidate
+    best = trained.candidate
     title = transfer.strategies.find(advice.strategy).title
     return [
         *sentences,

@@ -81,7 +81,7 @@ def tfds_images(name: str, folder: Path | None) -> tuple[list[bytes], np.ndarray
             ids.append(f"{part}/{number}")
             images.append(example[image_key])
             labels.append(example[label_key])
-    return images, np.array(ids), np.array(labels), tuple(label.names), splits["train"].num_examples
+    return images, np.array(ids), np.array(labels), tuple(getattr(label, "names", ())), splits["train"].num_examples
 
 
 def _prepared(name: str, folder: Path | None):

@@ -82,8 +82,8 @@ class ImageData:
 
     def mapped(self, change: Callable[[Split], Split]) -> ImageData:
         """Every split changed in one way, the watched ones too."""
-        watched = {name: change(split) for name, split in self.watched.items()}
-        return replace(self, watched=watched, **{name: change(split) for name, split in self.splits.items()})
+        changed: dict[str, Any] = {name: change(split) for name, split in self.splits.items()}
+        return replace(self, watched={name: change(split) for name, split in self.watched.items()}, **changed)
 
     def described(self) -> dict[str, Any]:
         """The set really used, as config.json and the report name it."""

@@ -6,11 +6,27 @@ All kinds stand in for an array wherever a `Split` does: `images[rows]` makes th
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import numpy as np
 from PIL import Image
 
 from tl_keras.data.decode import resize
 from tl_keras.errors import InputError
+
+
+class Rows(Protocol):
+    """What `rows[indices]` answers with an array: one in memory, images made when they are read, stored activations."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: Any, /) -> Any: ...
 
 
 class LazyImages:
@@ -23,7 +39,8 @@ class LazyImages:
     """
 
     def __init__(self, source: np.ndarray | LazyImages, size: tuple[int, int], channels: int = 3):
-        self.source, self.size = source, tuple(size)
+        self.source: Any = source
+        self.size = (size[0], size[1])
         self.shape, self.dtype = (len(source), *self.size, channels), np.dtype("uint8")
 
     def __repr__(self) -> str:
@@ -90,7 +107,7 @@ class Resized(LazyImages):
             images = images[..., 0]
         made = np.empty((len(images), *self.size, 3), np.uint8)
         for row, image in zip(made, images, strict=True):
-            row[...] = resize(Image.fromarray(image), self.size).convert("RGB")
+            row[...] = np.asarray(resize(Image.fromarray(image), self.size).convert("RGB"))
         return made
 
 
@@ -102,7 +119,7 @@ class Grey(LazyImages):
     """
 
     def __init__(self, source, size: tuple[int, int] | None = None):
-        super().__init__(source, size or source.shape[1:3], channels=1)
+        super().__init__(source, size or (source.shape[1], source.shape[2]), channels=1)
 
     def made(self, images: np.ndarray) -> np.ndarray:
         # Pillow's own fixed-point weights, so that a file read by Pillow gives the same pixels.
@@ -118,7 +135,7 @@ class Part(LazyImages):
     """
 
     def __init__(self, whole: np.ndarray | LazyImages, rows):
-        super().__init__(taken(whole, rows), whole.shape[1:3], whole.shape[3])
+        super().__init__(taken(whole, rows), (whole.shape[1], whole.shape[2]), whole.shape[3])
         self.whole, self.rows = whole, np.arange(len(whole))[rows]
 
     def __repr__(self) -> str:

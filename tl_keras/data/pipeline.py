@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tl_keras.data.augment import Augmentation
+from tl_keras.data.lazy import Rows
 from tl_keras.quiet import tf
 
 LARGE_BATCH = 32 * 224 * 224 * 3  # numbers: where images are large, this many are worked on at once
@@ -39,7 +40,7 @@ def steps_per_execution(steps: int, batch_size: int, shape: Sequence[int]) -> in
 
 
 def training_batches(
-    arrays: Sequence[np.ndarray],
+    arrays: Sequence[Rows],
     labels: np.ndarray,
     *,
     batch_size: int,
@@ -85,7 +86,7 @@ def training_batches(
     return _parallel(epochs_to_go.flat_map(epoch_batches), read)
 
 
-def evaluation_batch_size(images: np.ndarray) -> int:
+def evaluation_batch_size(images: Rows) -> int:
     """Images in a batch that is not trained on: 500 small ones, fewer of the large, so that memory stays bounded.
 
     >>> evaluation_batch_size(np.zeros((1, 32, 32, 3))), evaluation_batch_size(np.zeros((1, 224, 224, 3)))
@@ -94,7 +95,7 @@ def evaluation_batch_size(images: np.ndarray) -> int:
     return max(1, min(500, LARGE_BATCH // math.prod(images.shape[1:])))
 
 
-def evaluation_batches(arrays: Sequence[np.ndarray], labels: np.ndarray) -> tf.data.Dataset:
+def evaluation_batches(arrays: Sequence[Rows], labels: np.ndarray) -> tf.data.Dataset:
     """Every image once, in order, as it is; elements as those of `training_batches`."""
     labels = tf.constant(labels, tf.int32)
     batches = tf.data.Dataset.range(len(labels)).batch(evaluation_batch_size(arrays[0]))
@@ -106,7 +107,7 @@ def evaluation_batches(arrays: Sequence[np.ndarray], labels: np.ndarray) -> tf.d
 
 
 def view_batches(
-    images: np.ndarray, augment: Augmentation | None, seed: int, view: int, batch_size: int, start: int = 0
+    images: Rows, augment: Augmentation | None, seed: int, view: int, batch_size: int, start: int = 0
 ) -> tf.data.Dataset:
     """One view of the images from `start` on, in order, without labels: what frozen layers are fed once."""
     numbers = augment.draw(len(images), seed, view) if augment else None
@@ -127,7 +128,7 @@ def _parallel(batches: tf.data.Dataset, read) -> tf.data.Dataset:
     return batches.map(read, num_parallel_calls=2, deterministic=True).prefetch(2).with_options(options)
 
 
-def _gather(array: np.ndarray, rows: tf.Tensor) -> tf.Tensor:
+def _gather(array: Rows, rows: tf.Tensor) -> tf.Tensor:
     # Through numpy, so that a memory-mapped array is read row by row and never copied whole into a graph.
     batch = tf.numpy_function(lambda indices: array[indices], [rows], array.dtype)
     batch.set_shape((None, *array.shape[1:]))

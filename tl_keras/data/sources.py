@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,6 +65,15 @@ def load(name: str | Path, data_dir: str | Path | None = None, size: tuple[int, 
     found = _find(name, places)
     images = _from_path(found, size) if found else _downloaded(name, places, size)
     return replace(images, mirror=images.name.removeprefix("tfds:") not in UNMIRRORED, source=name)
+
+
+def location(name: str | Path, data_dir: str | Path | None = None) -> Path | None:
+    """Where the set called `name` lies on the disk; None for one that is embedded or downloaded.
+
+    >>> location("digits") is None
+    True
+    """
+    return None if name == "digits" else _find(os.fspath(name), _places(data_dir))
 
 
 def files(name: str | Path, data_dir: str | Path | None = None) -> Layout:
@@ -174,8 +184,10 @@ def _from_arrays(name: str, arrays, class_names, size) -> ImageData:
                 f"{numbers[-1]}; number them anew or add class_names"
             )
         class_names = tuple(str(number) for number in numbers)
-    splits = (Split(_rgb(arrays[f"x_{part}"], size), arrays[f"y_{part}"], class_names) for part in ("train", "test"))
-    return ImageData(name, *splits)
+    train, test = (
+        Split(_rgb(arrays[f"x_{part}"], size), arrays[f"y_{part}"], class_names) for part in ("train", "test")
+    )
+    return ImageData(name, train, test)
 
 
 def _check_arrays(name: str, part: str, images: np.ndarray, labels: np.ndarray) -> None:
@@ -213,7 +225,7 @@ def _from_layout(name: str, layout: Layout, size) -> ImageData:
     numbers = {label: number for number, label in enumerate(class_names)} | {"": HIDDEN}
     listed = {part: [(layout.root / file, _printable(file), numbers[_printable(label)]) for file, label in items]
               for part, items in parts.items()}  # fmt: skip
-    return _decoded(name, listed, class_names, size)
+    return _decoded(name, listed, tuple(class_names), size)
 
 
 def _printable(name: str) -> str:
@@ -221,7 +233,7 @@ def _printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _decoded(name: str, parts: Mapping[str, Sequence[tuple]], class_names: Sequence[str], size) -> ImageData:
+def _decoded(name: str, parts: Mapping[str, Sequence[tuple]], class_names: tuple[str, ...], size) -> ImageData:
     """Decode all in one go.
 
     Args:
@@ -243,7 +255,7 @@ def _decoded(name: str, parts: Mapping[str, Sequence[tuple]], class_names: Seque
     test = cut["test"]
     if not parts["test"]:
         train, test = stratified(train, TEST_FRACTION, SPLIT_SEED)
-    more = {part: cut[part] for part in ("validation", "unlabelled") if len(cut.get(part, ()))}
+    more: dict[str, Any] = {part: cut[part] for part in ("validation", "unlabelled") if len(cut.get(part, ()))}
     return ImageData(name, train, test, tuple(quarantine), **more)
 
 

@@ -71,7 +71,7 @@ class Split:
     def fingerprint(self) -> str:
         """SHA-256 of images, labels and class names: two splits with the same one are the same data."""
         digest = hashlib.sha256(repr((fingerprint(self.images), self.class_names)).encode())
-        digest.update(np.ascontiguousarray(self.labels))
+        digest.update(np.ascontiguousarray(self.labels).data)
         return digest.hexdigest()
 
 
@@ -86,7 +86,7 @@ def fingerprint(images: np.ndarray | LazyImages) -> str:
         digest.update(repr(images).encode())
         images = images.source
     for start in range(0, len(images), 4096):
-        digest.update(np.ascontiguousarray(images[start : start + 4096]))
+        digest.update(np.ascontiguousarray(images[start : start + 4096]).data)
     return digest.hexdigest()
 
 
@@ -162,8 +162,8 @@ def per_class(split: Split, count: int, seed: int) -> tuple[Split, Split]:
                 f"has, received {count}; ask for fewer or add images"
             )
         drawn.append(np.random.default_rng((seed, number)).permutation(members)[:count])
-    drawn = np.concatenate(drawn)
-    return split.take(np.sort(distinct[drawn])), split.take(np.flatnonzero(~np.isin(copy_of, drawn)))
+    rows = np.concatenate(drawn)
+    return split.take(np.sort(distinct[rows])), split.take(np.flatnonzero(~np.isin(copy_of, rows)))
 
 
 def digests(split: Split) -> np.ndarray:

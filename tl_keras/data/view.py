@@ -42,10 +42,11 @@ class View:
     mirror: bool = True
 
     def __post_init__(self):
-        if min(self.size) < 1 or any(whole < part for whole, part in zip(self.loaded, self.size, strict=True)):
+        pairs = all(len(size) == 2 and all(isinstance(side, int) for side in size) for size in (self.size, self.loaded))
+        if not pairs or min(self.size) < 1 or self.loaded[0] < self.size[0] or self.loaded[1] < self.size[1]:
             raise InputError(
-                f"view: expected a size of at least 1 and no larger than what it is cut from, received {self.size} of "
-                f"{self.loaded}; give another size"
+                f"view: expected (height, width) of at least 1 and no larger than what it is cut from, received "
+                f"{self.size} of {self.loaded}; give another size"
             )
         if self.resampling not in RESAMPLING or self.channels not in (1, 3):
             raise InputError(

@@ -19,7 +19,7 @@ def groups(arms: Sequence[Arm]) -> list[list[Arm]]:
     >>> [len(group) for group in groups([arm_on_digits, other_arm_on_digits, arm_on_photographs])]  # doctest: +SKIP
     [2, 1]
     """
-    images = [set(_keys(arm.first)) for arm in arms]
+    images = [set.intersection(*(set(_keys(record)) for record in arm.records)) for arm in arms]
     found: list[tuple[set[str], list[int]]] = []
     for number, keys in enumerate(images):
         place = next((group for group in found if group[0] & keys), None)

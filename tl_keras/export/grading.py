@@ -30,7 +30,7 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # For logits up to 10; larger ones have fewer digits behind the point.
 TOLERANCE, LARGEST = 1e-4, 10.0
 BATCH = 32
-_KEPT = []  # operators live as long as the library that declares them
+_KEPT: list = []  # operators live as long as the library that declares them
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,9 @@ def filled(template: str, values: Mapping[str, object]) -> str:
     """
     for name, value in values.items():
         text = f"{name} = {value!r}"
-        template, count = re.subn(rf"^{name} = .*?(?=  #|$)", lambda _, text=text: text, template, flags=re.MULTILINE)
+        # Not as a template of its own, in which a backslash would mean something.
+        escaped = text.replace("\\", r"\\")
+        template, count = re.subn(rf"^{name} = .*?(?=  #|$)", escaped, template, flags=re.MULTILINE)
         if count != 1:
             raise ValueError(f"{name}: expected one assignment in the template, received {count}")
     return template

@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -196,7 +197,7 @@ def _check_keys(expected: Mapping[str, object], given: list[str]) -> None:
         )
 
 
-def _array(key: str, value: object) -> np.ndarray:
+def _array(key: str, value: Any) -> np.ndarray:
     """A numpy array of an array or a tensor, whose type is known by its methods: PyTorch may be absent."""
     try:
         if hasattr(value, "detach"):

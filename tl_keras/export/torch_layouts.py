@@ -6,9 +6,11 @@ padding, epsilon, activations, preprocessing. Where it does not, the model is re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +42,7 @@ class Part:
     layer: str
     module: str
     weights: dict[str, str]
-    shape: tuple[int | None, ...]
+    shape: tuple[Any, ...]
     stride: int = 1
     activation: str = "linear"
 
@@ -115,7 +117,7 @@ def _check_part(layer: keras.Layer, part: Part) -> None:
     received = tuple(layer.weights[0].shape)
     shape = part.shape[:-1] + received[-1:] if part.shape[-1] is CLASSES else part.shape
     # The layer that reads a flat image has its inputs in one axis.
-    expect("shape", (int(np.prod(shape[:-1])), shape[-1]) if isinstance(layer, keras.layers.Dense) else shape, received)
+    expect("shape", (math.prod(shape[:-1]), shape[-1]) if isinstance(layer, keras.layers.Dense) else shape, received)
     if part.weights is NORM:
         return expect("epsilon", EPSILON, layer.epsilon)
     expect("activation", part.activation, getattr(layer.activation, "__name__", layer.activation))

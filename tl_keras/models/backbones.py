@@ -185,7 +185,8 @@ def _densenet(factory: str, entry: Backbone, size: int | None, weights: str):
     images, features = _application(factory, "torch", entry, size, weights)
     for layer in keras.Model(images, features).layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.moving_variance.assign(layer.moving_variance + (layer.epsilon - 1e-5))
+            variance = layer.variables[-1]
+            variance.assign(variance + (layer.epsilon - 1e-5))
             layer.epsilon = 1e-5
     return images, features
 

@@ -22,6 +22,8 @@ def scaled(images: keras.KerasTensor, mode: str) -> keras.KerasTensor:
     >>> scaled(keras.Input((224, 224, 3)), "torch").shape
     (None, 224, 224, 3)
     """
+    scale: float | list[float]
+    offset: float | list[float]
     if mode == "caffe":
         images = keras.ops.flip(images, axis=-1)  # blue comes first
         scale, offset = 1.0, [-mean for mean in reversed(CAFFE_MEAN)]

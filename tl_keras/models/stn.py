@@ -197,7 +197,9 @@ def _padded(pixel, side, padding_mode: str, align_corners: bool):
 def _size(size) -> tuple:
     """(height, width); scalar tensors pass, as the size of images that only the running graph knows."""
     sides = tuple(size) if isinstance(size, tuple | list) else (size,)
-    if len(sides) != 2 or any(isinstance(side, Real) and (not side >= 1 or side % 1 != 0) for side in sides):
+    if len(sides) != 2 or any(
+        isinstance(side, Real) and (not float(side) >= 1 or float(side) % 1 != 0) for side in sides
+    ):
         raise InputError(f"size: expected (height, width) of at least 1, received {size}; give two positive integers")
     return sides
 
@@ -281,8 +283,8 @@ class SpatialTransformer(keras.layers.Layer):
         # Straight from pixels to pixels the identity is exact, and the grid need not be stacked and taken apart.
         read = ops.cast(ops.stack(ops.shape(images)[2:0:-1]), theta.dtype)
         made = ops.cast(ops.stack((*size[::-1], 2)), theta.dtype)
-        steps = (_from_middle(side, theta.dtype) for side in size[::-1])
-        x, y = _affine(theta * (read[:, None] / made), *steps, middles=ops.unstack((read - 1) / 2, 2))
+        across, down = (_from_middle(side, theta.dtype) for side in size[::-1])
+        x, y = _affine(theta * (read[:, None] / made), across, down, middles=ops.unstack((read - 1) / 2, 2))
         return _sample(images, x, y, "bilinear", "zeros", align_corners=False)
 
     def compute_output_shape(self, input_shape):

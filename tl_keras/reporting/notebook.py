@@ -197,5 +197,13 @@ def _place(notebook: NotebookNode) -> str:
     return f"cell {number}, line {line[1]}, `{cell.source.splitlines()[int(line[1]) - 1].strip()}`"
 
 
+def rename(path: str | Path, old: str, new: str) -> None:
+    """Write `new` instead of `old` wherever it stands as a literal in the cells of an executed notebook."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace(repr(old), repr(new))
+    _write(notebook, Path(path))
+
+
 def _write(notebook: NotebookNode, path: Path) -> None:
     write_bytes(path, nbformat.writes(notebook).encode())

@@ -167,7 +167,7 @@ def ranked(scored: list[Scored]) -> list[Scored]:
         return {name: None if value is None else 1 + ahead(name, value) for name, value in one.scores.items()}
 
     def ahead(name: str, value: float) -> int:
-        return sum(other.scores[name] is not None and other.scores[name] > value for other in scored)
+        return sum((other.scores[name] or value) > value for other in scored)
 
     ordered = sorted(scored, key=lambda one: (one.scores[RANKED_BY], one.scores["log_me"]), reverse=True)
     return [replace(one, ranks=ranks(one)) for one in ordered]

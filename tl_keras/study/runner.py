@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -187,7 +188,7 @@ def _predictions(trained, split: Split) -> Predictions:
 
 
 def _measured(trial: Trial, model: keras.Model, images: ImageData) -> tuple[dict, dict[str, np.ndarray]]:
-    plain, arrays = {}, {}
+    plain, arrays = dict[str, Any](), dict[str, np.ndarray]()
     for measure in trial.measures:
         print(f"{trial.name}: measuring {measure.name.replace('_', ' ')}", flush=True)
         plain[measure.name], found = measure(model, images)

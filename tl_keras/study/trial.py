@@ -129,7 +129,7 @@ def in_order(trials: Sequence[Trial]) -> list[Trial]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"trials: expected different names, received {twice[0]} twice; compare different things")
-    waiting, ordered = list(trials), []
+    waiting, ordered = list(trials), list[Trial]()
     while waiting:
         ready = [trial for trial in waiting if trial.start is None or trial.start in {done.name for done in ordered}]
         if not ready:

@@ -54,7 +54,7 @@ class Checkpoint:
         meta = json.dumps({"identity": self.identity, "rows": progress.rows, "seconds": progress.seconds})
         arrays = {str(number): _to_bytes(variable) for number, variable in enumerate(self.variables)}
         with atomic(self.path) as temporary:
-            np.savez(temporary, meta=np.array(meta), **arrays)
+            np.savez(temporary, **{"meta": np.array(meta)} | arrays)  # type: ignore[arg-type]
             if self.path.exists():
                 self.path.replace(self.previous)
 

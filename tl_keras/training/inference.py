@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from tl_keras.data import pipeline
+from tl_keras.data.lazy import Rows
 from tl_keras.quiet import keras
 
 
-def outputs(model: keras.Model, inputs: Sequence[np.ndarray]) -> np.ndarray:
+def outputs(model: keras.Model, inputs: Sequence[Rows]) -> np.ndarray:
     """The only output of `model` for all rows of its inputs, in order.
 
     Args:
@@ -24,10 +25,10 @@ def outputs(model: keras.Model, inputs: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.asarray(model.predict_on_batch(rows)) for rows, _ in batches])
 
 
-def probabilities(model: keras.Model, inputs: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+def probabilities(model: keras.Model, *inputs: Rows) -> np.ndarray:
     """Class probabilities (N, classes), float32, of images (N, H, W, C), or of the stored activations of them.
 
     >>> probabilities(model, data.test.images).argmax(axis=1)  # doctest: +SKIP
     array([3, 5, 3])
     """
-    return np.asarray(outputs(model, inputs if isinstance(inputs, list) else [inputs]), "float32")
+    return np.asarray(outputs(model, inputs), "float32")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 import numpy as np
 
 from tl_keras.data import pipeline
 from tl_keras.data.augment import Augmentation
+from tl_keras.data.lazy import Rows
 from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
 from tl_keras.quiet import keras
@@ -133,7 +135,9 @@ class _Task:
         """What the network says of images; what frozen layers made of them is read where it lies stored."""
         prefix, trained = self._cut()
         stored = activations.find(prefix, split, self.storage) if prefix else None
-        return inference.probabilities(trained, stored) if stored else inference.probabilities(self.model, split.images)
+        if stored:
+            return inference.probabilities(trained, *stored)
+        return inference.probabilities(self.model, split.images)
 
     def _cut(self) -> tuple[keras.Model | None, keras.Model]:
         prefix, trained = frozen.split_frozen(self.model)
@@ -204,28 +208,28 @@ class _Task:
             flush=True,
         )
 
-    def _measured(self, trained: keras.Model, inputs: Sequence[np.ndarray], split: Split) -> Predictions:
-        return Predictions(split.ids, split.labels, inference.probabilities(trained, inputs))
+    def _measured(self, trained: keras.Model, inputs: Sequence[Rows], split: Split) -> Predictions:
+        return Predictions(split.ids, split.labels, inference.probabilities(trained, *inputs))
 
     def _measures(self, trained: keras.Model, watched: Sequence) -> dict[str, Callable[[], float]]:
-        pairs = zip(self.watched.items(), watched, strict=True)
-        return {
-            f"accuracy_{name}": lambda inputs=inputs, split=split: self._measured(trained, inputs, split).accuracy
-            for (name, split), inputs in pairs
-        }
+        def accuracy(inputs: Sequence[Rows], split: Split) -> float:
+            return self._measured(trained, inputs, split).accuracy
 
-    def _seen(self, prefix: keras.Model | None, split: Split) -> Sequence[np.ndarray]:
+        pairs = zip(self.watched.items(), watched, strict=True)
+        return {f"accuracy_{name}": partial(accuracy, inputs, split) for (name, split), inputs in pairs}
+
+    def _seen(self, prefix: keras.Model | None, split: Split) -> Sequence[Rows]:
         """What the trained part sees of images as they are: these, or what the frozen prefix makes of them."""
         return activations.store(prefix, split, self.storage) if prefix else [split.images]
 
-    def _inputs(self, prefix: keras.Model | None) -> Sequence[np.ndarray]:
+    def _inputs(self, prefix: keras.Model | None) -> Sequence[Rows]:
         """What the trained part sees in training."""
         if not prefix or not self.augment:
             return self._seen(prefix, self.train)
         views, seed = self.recipe.views or self.recipe.epochs, self.recipe.seed
         return activations.store(prefix, self.train, self.storage, augment=self.augment, seed=seed, views=views)
 
-    def _batches(self, inputs: Sequence[np.ndarray], augment: Augmentation | None, start: int, end: int):
+    def _batches(self, inputs: Sequence[Rows], augment: Augmentation | None, start: int, end: int):
         recipe = self.recipe
         return pipeline.training_batches(
             inputs,

@@ -89,7 +89,8 @@ class _Grow(keras.callbacks.Callback):
 
     def __init__(self, steps: int):
         super().__init__()
-        self.rates, self.losses, self.mean, self.total = np.geomspace(LOWEST, HIGHEST, steps), [], 0.0, 0.0
+        self.rates, self.mean, self.total = np.geomspace(LOWEST, HIGHEST, steps), 0.0, 0.0
+        self.losses: list[float] = []
 
     def on_train_batch_begin(self, batch, logs=None):
         self.model.optimizer.learning_rate = self.rates[batch]

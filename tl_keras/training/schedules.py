@@ -87,7 +87,7 @@ class Recipe:
 def _with_factors(kind: type[keras.optimizers.Optimizer], factors: dict[str, float]) -> type:
     """`kind` with a factor on the learning rate of each weight; Keras has one rate for all."""
 
-    class RatesByWeight(kind):
+    class RatesByWeight(kind):  # type: ignore[valid-type, misc]
         def build(self, variables):
             super().build(variables)
             self.factors = [factors[variable.path] for variable in variables]

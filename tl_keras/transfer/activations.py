@@ -107,13 +107,15 @@ def _begun(prefix: keras.Model, rows: int, storage: Storage, key_of) -> tuple[ke
     So the network that trains one layer starts from what was stored for the one that trains two.
     """
     shapes = {Stored(path).shape for path in Path(storage.folder).glob("*.0.npy")}
+    if not shapes:
+        return None
     tensors = []
 
     def call(operation, *args, **kwargs):
         tensors.append(operation(*args, **kwargs))
         return tensors[-1]
 
-    graph = keras.models.clone_model(prefix, clone_function=lambda layer: layer, call_function=call) if shapes else None
+    graph = keras.models.clone_model(prefix, clone_function=lambda layer: layer, call_function=call)
     for tensor in reversed(tensors[:-1]):
         # Hashing the weights of each beginning would take long: first see whether anything of that shape is there.
         if not isinstance(tensor, keras.KerasTensor) or (rows, *tensor.shape[1:]) not in shapes:
@@ -211,7 +213,7 @@ class _Extraction:
     def append(self, outputs: list[np.ndarray]) -> None:
         """Write the next rows of each output."""
         for file, output in zip(self.files, outputs, strict=True):
-            file.write(np.ascontiguousarray(output, self.dtype))
+            file.write(np.ascontiguousarray(output, self.dtype).data)
         self.rows += len(outputs[0])
         if time.monotonic() - self.synced > SYNC_SECONDS:
             self._sync()
@@ -231,6 +233,6 @@ def _fingerprint(prefix: keras.Model, images, dtype: str, augment, seed: int, vi
     ]
     digest = hashlib.sha256(repr(layers).encode())
     for weight in prefix.weights:
-        digest.update(np.ascontiguousarray(weight.numpy()))
+        digest.update(np.ascontiguousarray(weight.numpy()).data)
     digest.update(repr((fingerprint(images), dtype, augment, seed, views)).encode())
     return digest.hexdigest()[:32]

@@ -47,8 +47,8 @@ def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 
     outputs = _walk(model, inputs, visit)
     frontier.update({id(t): t for t in keras.tree.flatten(outputs) if id(t) in frozen})
-    boundary = list(frontier.values())
-    boundary = boundary[0] if len(boundary) == 1 else boundary
+    tensors = list(frontier.values())
+    boundary = tensors[0] if len(tensors) == 1 else tensors
     prefix = keras.Model(inputs, boundary, name=f"{model.name}_prefix")
     return prefix, keras.Model(boundary, outputs, name=f"{model.name}_suffix")
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ RESOLUTION = 1e-6
 # Cross-validation tells penalties apart by hundredths of the log loss; rough fits come within a ten-thousandth.
 CLEARLY = 2.0  # standard errors
 ROUGH = {"gtol": 1e-4, "ftol": 1e-5}
-FINE = {"gtol": 1e-6, "ftol": 0.0, "maxiter": 10_000, "maxfun": 20_000}
+FINE = {"gtol": 1e-7, "ftol": 0.0, "maxiter": 10_000, "maxfun": 20_000}
 
 
 class Score(NamedTuple):
@@ -67,8 +67,8 @@ def solve(
     """The weights and the bias of softmax regression on standardised features, its penalty chosen by cross-validation.
 
     Five folds, stratified, drawn with `seed`. An image that is the only one of its class always stays in training; if
-    all are, 4 / F is the C, under which the logits have deviation 2 by the prior. Two classes have two columns of
-    weights that differ in sign: the same probabilities as scikit-learn's single column at twice the C.
+    all are, C is the one nearest to 4 / F, under which the logits have deviation 2 by the prior. Two classes have two
+    columns of weights that differ in sign: the same probabilities as scikit-learn's single column at twice the C.
 
     Bishop, "Pattern Recognition and Machine Learning" (2006), 4.3.4; Liu and Nocedal, "On the limited memory BFGS
     method for large scale optimization" (1989).
@@ -91,11 +91,7 @@ def solve(
     mean, scale = _standard(features)
     exact, axes = _uncorrelated((features - mean) / scale, labels)
     rough = replace(exact, coordinates=exact.coordinates.astype("float32"))
-    if len(tried) == 1 or not (folds >= 0).any():
-        prior = np.log(4 / features.shape[1])
-        best, start, scores = min(tried, key=lambda value: abs(np.log(value) - prior)), np.zeros((len(exact.variances), classes)), ()
-    else:
-        best, start, scores = _choose(rough, folds, classes, tried)
+    best, start, scores = _choose(rough, folds, classes, tried, prior=4 / features.shape[1])
     turned = exact.fit(rough.fit(start, best, ROUGH), best, FINE)
     weights = axes @ turned[:-1] / scale[:, None]
     bias = turned[-1] - turned[-1].mean() - mean @ weights  # only differences between classes mean something
@@ -103,16 +99,19 @@ def solve(
 
 
 def _choose(
-    rough: _Regression, folds: np.ndarray, classes: int, penalties: Sequence[float]
+    rough: _Regression, folds: np.ndarray, classes: int, penalties: Sequence[float], prior: float
 ) -> tuple[float, np.ndarray, tuple[Score, ...]]:
-    """The penalty to take, weights near its optimum, and how those tried did.
+    """The penalty to take, weights on the way to its optimum, and how those tried did.
 
     It is the strongest that is not clearly behind the one of least log loss (Breiman et al., "Classification and
-    Regression Trees", 1984). On held-out images that named more rightly than the least log loss or the best accuracy.
+    Regression Trees", 1984): on new images it was right more often than the least log loss and the best accuracy.
     """
-    tried = list(_walk(rough, folds, np.zeros((len(rough.variances), classes)), penalties))
-    best = min(tried, key=lambda trial: trial.score.log_loss)
-    chosen = next(trial for trial in tried if not trial.behind(best))
+    start = np.zeros((len(rough.variances), classes))
+    if len(penalties) == 1 or not (folds >= 0).any():
+        return min(penalties, key=lambda penalty: abs(np.log(penalty / prior))), start, ()
+    tried = _walk(rough, folds, start, penalties)
+    least = _least(tried)
+    chosen = next(trial for trial in tried if not trial.behind(least))
     return chosen.score.penalty, chosen.weights, tuple(trial.score for trial in tried)
 
 
@@ -129,10 +128,15 @@ class _Trial(NamedTuple):
         return bool(more.mean() > CLEARLY * more.std() / len(more) ** 0.5)
 
 
-def _walk(rough: _Regression, folds: np.ndarray, start: np.ndarray, penalties: Sequence[float]) -> Iterator[_Trial]:
-    """Penalty after penalty; every fold starts from its own weights at the one before."""
+def _least(tried: Sequence[_Trial]) -> _Trial:
+    return min(tried, key=lambda trial: trial.score.log_loss)
+
+
+def _walk(rough: _Regression, folds: np.ndarray, start: np.ndarray, penalties: Sequence[float]) -> list[_Trial]:
+    """Penalty after penalty until one is clearly behind; every fold starts from its own weights at the one before."""
     numbers = np.unique(folds[folds >= 0])
     weights = dict.fromkeys(numbers, start)
+    tried: list[_Trial] = []
     for penalty in penalties:
         losses, right = [], []
         for number in numbers:
@@ -143,7 +147,10 @@ def _walk(rough: _Regression, folds: np.ndarray, start: np.ndarray, penalties: S
             right.append(chances.argmax(axis=1) == out.labels)
         each = np.concatenate(losses)
         score = Score(penalty, float(each.mean()), float(np.concatenate(right).mean()))
-        yield _Trial(score, each, np.mean(list(weights.values()), axis=0))
+        tried.append(_Trial(score, each, np.mean(list(weights.values()), axis=0)))
+        if tried[-1].behind(_least(tried)):
+            break
+    return tried
 
 
 @dataclass(frozen=True)

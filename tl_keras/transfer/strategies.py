@@ -77,20 +77,20 @@ def find(name: str, stages: int = 1, batch_norm: bool = False) -> Strategy:
     """
     share = 1 / (stages + 1)
     unfreezing = [Phase(last_stages=count, epochs=share, rate=0.1) for count in range(1, stages + 1)]
-    known = {
-        "scratch": ("from scratch", Phase(batch_norm=True)),
-        "probe": ("linear probe", SOLVED),
-        "last_layer": ("last layer", Phase(last_layers=1)),
-        "last_two": ("last two layers", Phase(last_layers=2)),
-        "last_stages": ("last stage" if stages == 1 else f"last {stages} stages", Phase(last_stages=stages)),
-        "full": ("full fine-tuning", Phase()),
-        "gradual": ("gradual unfreezing", Phase(last_layers=1, epochs=share), *unfreezing),
-        "lp_ft": ("linear probe, then fine-tuning", SOLVED, Phase(rate=0.1)),
-        "per_depth": ("fine-tuning, rates by depth", Phase(layer_decay=0.5)),
+    known: dict[str, tuple[str, tuple[Phase, ...]]] = {
+        "scratch": ("from scratch", (Phase(batch_norm=True),)),
+        "probe": ("linear probe", (SOLVED,)),
+        "last_layer": ("last layer", (Phase(last_layers=1),)),
+        "last_two": ("last two layers", (Phase(last_layers=2),)),
+        "last_stages": ("last stage" if stages == 1 else f"last {stages} stages", (Phase(last_stages=stages),)),
+        "full": ("full fine-tuning", (Phase(),)),
+        "gradual": ("gradual unfreezing", (Phase(last_layers=1, epochs=share), *unfreezing)),
+        "lp_ft": ("linear probe, then fine-tuning", (SOLVED, Phase(rate=0.1))),
+        "per_depth": ("fine-tuning, rates by depth", (Phase(layer_decay=0.5),)),
     }
     if name not in known:
         raise InputError(f"strategy: expected one of {', '.join(NAMES)}, received {name!r}; choose one of them")
-    title, *phases = known[name]
+    title, phases = known[name]
     return Strategy(name, title, tuple(replace(phase, batch_norm=phase.batch_norm or batch_norm) for phase in phases))
 
 
@@ -216,7 +216,7 @@ def frozen_digest(model: keras.Model) -> str:
     for layer in _leaves(model):
         if not layer.trainable:
             for weight in layer.weights:
-                digest.update(np.ascontiguousarray(weight.numpy()))
+                digest.update(np.ascontiguousarray(weight.numpy()).data)
     return digest.hexdigest()
 
 
