@@ -4,8 +4,6 @@ VENV ?= .venv
 ARGS ?=
 bin := $(VENV)/bin
 pip := $(bin)/python -m pip install --quiet --disable-pip-version-check
-# What PyPI has of PyTorch for Linux brings gigabytes of CUDA with it, which no test uses.
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .PHONY: run test lint clean
 
@@ -26,7 +24,9 @@ $(VENV)/installed: setup.py requirements.txt
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed requirements-test.txt
-	$(pip) --extra-index-url $(TORCH_INDEX) --retries 1 --no-deps torch==2.13.0 torchvision==0.28.0
+	# A version of its own: the newest one may bring another CUDA along, which no test uses.
+	$(pip) torch==2.13.0
+	$(pip) --no-deps torchvision==0.28.0
 	$(pip) -r requirements-test.txt
 	touch $@
 

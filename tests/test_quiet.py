@@ -139,12 +139,15 @@ def test_the_filter_ends_with_the_process_and_not_before(ending):
     process = subprocess.Popen(
         command(*lines), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, start_new_session=True
     )
-    assert process.stdout.readline() == b"ready\n"
-    started = psutil.Process(process.pid).children(recursive=True)
-    assert len(started) == 1 and os.getsid(started[0].pid) != process.pid
-    started[0].terminate()  # as when all processes of a job are told to end
-    os.killpg(process.pid, ending)
-    said = process.communicate()[1]
+    try:
+        assert process.stdout.readline() == b"ready\n"
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert len(started) == 1 and os.getsid(started[0].pid) != process.pid
+        started[0].terminate()  # as when all processes of a job are told to end
+        os.killpg(process.pid, ending)
+        said = process.communicate()[1]
+    finally:
+        process.kill()
     if ending == signal.SIGINT:
         assert process.returncode == 1 and b"stopped" in said and WORDS[0].encode() in said
     assert psutil.wait_procs(started, timeout=60)[1] == []

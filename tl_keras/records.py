@@ -177,7 +177,7 @@ def read(out: RunFolder, name: str) -> Record:
             thumbnails=thumbnails,
             arrays=arrays,
         )
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except Exception as error:  # of damaged bytes: BadZipFile, zlib.error, IndexError, NotImplementedError, ...
         raise InputError(
             f"{path}: expected a whole record of format {FORMAT}, received one that cannot be read ({error!r}); "
             "start a new run"

@@ -19,10 +19,14 @@ from tl_keras.data.image_data import ImageData
 from tl_keras.data.splits import Split
 from tl_keras.data.view import View
 from tl_keras.errors import InputError
+from tl_keras.models import model_file, networks
 from tl_keras.quiet import keras
 from tl_keras.records import Predictions, Record, Thumbnails
 from tl_keras.run_folder import RunFolder
 from tl_keras.study.trial import Trial, in_order
+from tl_keras.training import runtime
+from tl_keras.training.schedules import Recipe
+from tl_keras.transfer import activations, strategies
 
 SHOWN, WRONG, SIDE = 24, 12, 96  # thumbnails: drawn at random, wrong answers, and their longest side
 
@@ -71,15 +75,22 @@ def run_one(trial: Trial, out: RunFolder) -> Record:
     """
     if out.record(trial.name).exists():
         return _finished(trial, records.read(out, trial.name))
-    from tl_keras.models import model_file  # TensorFlow is imported when there is work for it
-    from tl_keras.training import loop
-    from tl_keras.transfer import activations
-
     images = selection.loaded(trial.images, trial.view)
     model = _network(trial, images, out)
     train = _wide(trial) if trial.augment and trial.augment.crops else images.train
     recipe = _with_rate(trial, model, train)
-    trained = loop.fit(
+    trained = _fit(trial, model, train, images, recipe, out)
+    if trial.keep:
+        model_file.save(model, out.model(trial.name), trial.view, images.class_names)
+    record = _record(trial, model, images, trained, recipe)
+    records.write(record, out)
+    return record
+
+
+def _fit(trial: Trial, model: keras.Model, train: Split, images: ImageData, recipe: Recipe, out: RunFolder):
+    from tl_keras.training import loop  # it imports Keras, which waits until there is work for it
+
+    return loop.fit(
         trial.name,
         model,
         train,
@@ -92,11 +103,15 @@ def run_one(trial: Trial, out: RunFolder) -> Record:
         watched=images.watched,
         plain=images.train,
     )
-    if trial.keep:
-        model_file.save(model, out.model(trial.name), trial.view, images.class_names)
-    predicted = {name: _predictions(trained, split) for name, split in images.splits.items()}
+
+
+def _record(trial: Trial, model: keras.Model, images: ImageData, trained, recipe: Recipe) -> Record:
+    predicted = {
+        name: Predictions(split.ids, split.labels, trained.probabilities(split))
+        for name, split in images.splits.items()
+    }
     measured, arrays = _measured(trial, model, images)
-    record = Record(
+    return Record(
         trial=trial.to_json(),
         class_names=images.class_names,
         data=_said_of(images),
@@ -110,8 +125,6 @@ def run_one(trial: Trial, out: RunFolder) -> Record:
         measured={"learning_rate": recipe.learning_rate} | measured,
         arrays=arrays,
     )
-    records.write(record, out)
-    return record
 
 
 def _finished(trial: Trial, record: Record) -> Record:
@@ -127,10 +140,6 @@ def _finished(trial: Trial, record: Record) -> Record:
 
 
 def _network(trial: Trial, images: ImageData, out: RunFolder) -> keras.Model:
-    from tl_keras.models import model_file
-    from tl_keras.training import runtime
-    from tl_keras.transfer import strategies
-
     what = trial.network, len(images.class_names), trial.view, trial.weights
     if trial.body_seed is not None:
         model = _body(*what, trial.body_seed, trial.precision)
@@ -149,9 +158,6 @@ def _network(trial: Trial, images: ImageData, out: RunFolder) -> keras.Model:
 
 
 def _built(name: str, classes: int, view: View, weights: str, seed: int, precision: str) -> keras.Model:
-    from tl_keras.models import networks
-    from tl_keras.training import runtime
-
     _body.cache_clear()  # a network of its own is wanted: what was kept is not
     keras.backend.clear_session()
     runtime.prepare(seed, precision)
@@ -181,10 +187,6 @@ def _with_rate(trial: Trial, model: keras.Model, train: Split):
     found = lr_range.find(model, train, trial.recipe, phase, augment=trial.augment)
     print(f"{trial.name}: learning rate {found.suggestion:.1e}, by a range test on training images", flush=True)
     return replace(trial.recipe, learning_rate=found.suggestion)
-
-
-def _predictions(trained, split: Split) -> Predictions:
-    return Predictions(split.ids, split.labels, trained.probabilities(split))
 
 
 def _measured(trial: Trial, model: keras.Model, images: ImageData) -> tuple[dict, dict[str, np.ndarray]]:
