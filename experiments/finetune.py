@@ -123,12 +123,12 @@ def report(run, title: str = "Which way of re-using the network works best?", me
     found = conclusion.verdict(arms, chosen_by(run)) + conclusion.transfer_effects(others, first)
     return Report(
         title=title,
-        subtitle=f"{first.first.data['name']}: {Path(settings.backbone).stem}, {settings.seeds} seed(s)",
+        subtitle=f"{first.first.data['name']}: {Path(settings.backbone).name}, {settings.seeds} seed(s)",
         summary=found,
         sections=[
             sections.text_section("Question and method", (method or described)(run)),
             sections.text_section("Results", "", sections.results_table(arms)),
-            sections.comparison_section(arms, first),
+            sections.comparison_section(arms, first if others else None),
             sections.training_section(arms),
             sections.errors_section(arms),
             sections.settings_section(run.config),

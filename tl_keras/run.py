@@ -149,10 +149,10 @@ def _run(name: str, study: ModuleType, given: dict) -> int:
     print(f"run folder: {out.path}", flush=True)
     go_on = f"go on with: tl-keras {name} --resume --out {out.path}"
     try:
-        quiet.import_tensorflow()
         if _is_study(study):
             _compare(study, settings, out, engine)
         else:
+            quiet.import_tensorflow()
             study.run(settings, out)
     except KeyboardInterrupt:
         print(f"\nstopped; {go_on}", file=sys.stderr)
@@ -174,9 +174,11 @@ def _run(name: str, study: ModuleType, given: dict) -> int:
 
 def _compare(study: ModuleType, settings: Options, out: RunFolder, engine: str) -> None:
     """Run the trials of a study, and publish what came of them."""
+    quiet.filter_log()  # a download may import TensorFlow already
+    images = study.load(settings)
+    quiet.import_tensorflow()
     from tl_keras.study import publish
 
-    images = study.load(settings)
     out.update_config(data=images.described())
     out.write_quarantine(images.quarantine)
     if hasattr(study, "resolve"):  # what only the images can decide, decided once

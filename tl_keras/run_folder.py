@@ -14,6 +14,8 @@ from typing import Any
 from tl_keras.errors import InputError
 from tl_keras.files import atomic, write_json
 
+FORMAT = 2  # of the folder: what it holds, and where
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -41,7 +43,7 @@ class RunFolder:
                     "choose another one, or add --resume to go on with that run"
                 )
             path.mkdir(parents=True, exist_ok=True)
-            write_json(path / "config.json", config)
+            write_json(path / "config.json", {"format": FORMAT} | config)
         except OSError as error:
             raise InputError(
                 f"--out: expected a folder that can be written, received {path} ({error.strerror}); choose another one"
@@ -50,17 +52,23 @@ class RunFolder:
 
     @classmethod
     def reopen(cls, path: Path | None) -> RunFolder:
-        """Take up a run that was stopped.
+        """Take up a run that was stopped, or read a finished one.
 
         Raises:
-            InputError: there is no run in `path`.
+            InputError: there is no run in `path`, or one of an earlier version.
         """
         if path is None or not (Path(path) / "config.json").is_file():
             raise InputError(
                 f"--resume: expected --out with the folder of an earlier run, received {path}; "
                 "name a folder that holds config.json, or start anew without --resume"
             )
-        return cls(Path(path))
+        out = cls(Path(path))
+        if out.config().get("format") != FORMAT:
+            raise InputError(
+                f"{path}: expected a run of this version, received one of another, which kept other files; "
+                "start a new run"
+            )
+        return out
 
     def discard_if_unused(self) -> None:
         """Remove the folder of a run that never began, so that its name is free again."""
@@ -70,8 +78,11 @@ class RunFolder:
     def config(self) -> dict[str, Any]:
         """The settings and surroundings of the run."""
         try:
-            return json.loads((self.path / "config.json").read_text(encoding="utf-8"))
-        except ValueError as error:
+            content = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
+                raise ValueError(f"{type(content).__name__} instead of an object")
+            return content
+        except (OSError, ValueError) as error:
             raise InputError(
                 f"{self.path / 'config.json'}: expected JSON, received a damaged file ({error}); start a new run"
             ) from error

@@ -1,5 +1,6 @@
 """A training killed at any moment goes on to the very same weights, bit for bit."""
 
+import functools
 import json
 import os
 import signal
@@ -10,11 +11,14 @@ import time
 import numpy as np
 import pytest
 
+from experiments import cifar_ab
 from tests.conftest import made_up_split
+from tests.fresh import python
 from tl_keras.data.augment import FlipShift
 from tl_keras.errors import InputError
 from tl_keras.models import cnn
 from tl_keras.run_folder import RunFolder
+from tl_keras.study import runner
 from tl_keras.training import callbacks, loop, runtime
 from tl_keras.training.checkpoint import Checkpoint, Progress
 from tl_keras.training.schedules import Recipe
@@ -24,6 +28,7 @@ from tl_keras.transfer.strategies import Phase
 RECIPE = Recipe(epochs=4, batch_size=16, learning_rate=1e-3)
 ALL, LAST_TWO = (Phase(),), (Phase(last_layers=2),)
 GROWING = (Phase(last_layers=1, epochs=0.25), Phase(last_layers=2, epochs=0.25), Phase(epochs=0.5, rate=0.1))
+SOLVED_FIRST = strategies.find("lp_ft").phases
 
 
 @pytest.fixture(autouse=True)
@@ -66,20 +71,31 @@ def stop_after(monkeypatch, epochs, before_saving=False):
     monkeypatch.setattr(Checkpoint, "save", save_and_stop)
 
 
-@pytest.mark.parametrize("phases", [ALL, LAST_TWO, GROWING])
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The undisturbed training with these phases, trained once."""
+    return functools.cache(lambda phases: train(tmp_path_factory.mktemp("whole"), phases=phases))
+
+
+@pytest.mark.parametrize(
+    "phases", [ALL, LAST_TWO, GROWING, SOLVED_FIRST], ids=["all", "two", "growing", "solved first"]
+)
 @pytest.mark.parametrize("epochs, before_saving", [(1, True), (2, False), (3, True)])
-def test_the_resumed_training_ends_with_the_same_weights(tmp_path, monkeypatch, phases, epochs, before_saving):
-    whole, whole_training = train(tmp_path / "whole", phases=phases)
+def test_the_resumed_training_ends_with_the_same_weights(
+    tmp_path, monkeypatch, undisturbed, phases, epochs, before_saving
+):
+    whole, whole_training = undisturbed(phases)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         stop_after(patch, epochs, before_saving)
-        train(tmp_path / "killed", phases=phases)
-    resumed, resumed_training = train(tmp_path / "killed", phases=phases)
+        train(tmp_path, phases=phases)
+    resumed, resumed_training = train(tmp_path, phases=phases)
     for first, second in zip(whole.weights, resumed.weights, strict=True):
         np.testing.assert_array_equal(first.numpy(), second.numpy())
     assert resumed_training.history == whole_training.history
-    csv = (tmp_path / "killed/history/net.csv").read_text().splitlines()
+    csv = (tmp_path / "history/net.csv").read_text().splitlines()
     assert csv[0] == "epoch,loss,accuracy,val_loss,val_accuracy,learning_rate"
-    assert [line.split(",")[0] for line in csv[1:]] == ["1", "2", "3", "4"]
+    solved = sum(phase.solved for phase in phases)
+    assert [line.split(",")[0] for line in csv[1:]] == [str(epoch + 1) for epoch in range(4 + solved)]
 
 
 def test_a_finished_training_is_read_back_without_training(tmp_path, monkeypatch):
@@ -160,20 +176,22 @@ def run_and_signal(out, cwd, number, wait_for):
 
 
 def test_a_killed_study_resumes_to_the_results_of_an_undisturbed_one(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
     code, text = run_and_signal(tmp_path / "run", tmp_path, signal.SIGKILL, "epoch 1/4")
     assert code == -signal.SIGKILL, text
-    resume = [*COMMAND[:4], "--resume", "--out", str(tmp_path / "run")]
-    code = subprocess.run(resume, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert code.returncode == 0, code.stdout + code.stderr
-    done = subprocess.run(
-        [*COMMAND, "--out", str(tmp_path / "whole")], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    done = python("-m", "tl_keras.run", "cifar_ab", "--resume", "--out", tmp_path / "run", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    whole = RunFolder.create(tmp_path / "whole", {})
+    settings = cifar_ab.Settings(data="digits", epochs=4, limit=300)
+    runner.run(cifar_ab.trials(settings, cifar_ab.load(settings)), whole)
     for name in ("A", "B_scratch", "B_last", "B_last_two"):
-        for folder in ("history", "predictions"):
-            resumed, whole = ((tmp_path / run / folder / f"{name}.csv").read_bytes() for run in ("run", "whole"))
-            assert resumed == whole
+        for file in (
+            f"history/{name}.csv",
+            f"predictions/{name}.csv",
+            f"predictions/{name}.npz",
+            f"models/{name}.keras",
+        ):
+            resumed, undisturbed = ((tmp_path / run / file).read_bytes() for run in ("run", "whole"))
+            assert resumed == undisturbed, file
 
 
 def test_ctrl_c_tells_how_to_go_on(tmp_path):

@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import made_up_split
-from tl_keras.evaluation import predictions
-from tl_keras.export import saved_model
-from tl_keras.models import backbones, heads
+from tl_keras.data.view import View
+from tl_keras.models import backbones, heads, model_file
 from tl_keras.run_folder import RunFolder
-from tl_keras.training import loop, runtime
+from tl_keras.training import inference, loop, runtime
 from tl_keras.training.schedules import Recipe
 from tl_keras.transfer import strategies
 
@@ -32,8 +31,9 @@ def test_a_backbone_from_images_to_a_file(tmp_path, name):
     for layer in model.layers:
         same = [np.array_equal(*pair) for pair in zip(layer.get_weights(), before[layer.name], strict=True)]
         assert all(same) == (layer.name != "logits" or not same)
-    saved_model.save_keras(model, tmp_path / "net.keras")
+    model_file.save(model, tmp_path / "net.keras", View((32, 32)), test.class_names)
     loaded = keras.models.load_model(tmp_path / "net.keras", safe_mode=True)
-    expected = predictions.predict(model, test).probabilities
-    np.testing.assert_allclose(predictions.predict(loaded, test).probabilities, expected, atol=1e-6)
+    expected = inference.probabilities(model, test.images)
+    np.testing.assert_allclose(inference.probabilities(loaded, test.images), expected, atol=1e-6)
+    np.testing.assert_allclose(training.probabilities(test), expected, atol=1e-5)
     assert training.history["val_accuracy"][-1] == pytest.approx(np.mean(expected.argmax(axis=1) == test.labels))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import get_blas_funcs
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 
 from tl_keras.errors import InputError
 from tl_keras.transfer.transferability import checked
@@ -20,8 +20,8 @@ FOLDS = 5
 PENALTIES = tuple(10.0 ** (step / 2) for step in range(-10, 9))  # 1e-5 to 1e4; the walk seldom gets to the end
 # A spread below this share of the largest value is rounding of float32, in which heads are applied.
 RESOLUTION = 1e-6
-# Cross-validation tells penalties apart by hundredths of the log loss; rough fits come within a ten-thousandth.
 CLEARLY = 2.0  # standard errors
+# Cross-validation tells penalties apart by hundredths of the log loss; rough fits come within a ten-thousandth.
 ROUGH = {"gtol": 1e-4, "ftol": 1e-5}
 FINE = {"gtol": 1e-7, "ftol": 0.0, "maxiter": 10_000, "maxfun": 20_000}
 
@@ -103,23 +103,28 @@ def _choose(
 ) -> tuple[float, np.ndarray, tuple[Score, ...]]:
     """The penalty to take, weights on the way to its optimum, and how those tried did.
 
-    It is the strongest that is not clearly behind the one of least log loss (Breiman et al., "Classification and
-    Regression Trees", 1984): on new images it was right more often than the least log loss and the best accuracy.
+    Two choices are made and the stronger penalty is taken: the strongest not clearly behind the least log loss (Breiman
+    et al., "Classification and Regression Trees", 1984), for few images blur it; and the one of least log loss whatever
+    the temperature, for with many classes the plain one prefers confident heads to right ones. On new images that was
+    right more often than the least log loss or the best accuracy.
     """
     start = np.zeros((len(rough.variances), classes))
     if len(penalties) == 1 or not (folds >= 0).any():
         return min(penalties, key=lambda penalty: abs(np.log(penalty / prior))), start, ()
     tried = _walk(rough, folds, start, penalties)
     least = _least(tried)
-    chosen = next(trial for trial in tried if not trial.behind(least))
+    near = next(trial for trial in tried if not trial.behind(least))
+    chosen = min(near, min(tried, key=lambda trial: trial.ranking), key=lambda trial: trial.score.penalty)
     return chosen.score.penalty, chosen.weights, tuple(trial.score for trial in tried)
 
 
 class _Trial(NamedTuple):
-    """One penalty in cross-validation: the log loss of each image held out, and the mean of the folds' weights."""
+    """One penalty in cross-validation: the log loss of each image held out, their mean at the temperature that suits it
+    best (`ranking`), and the mean of the folds' weights."""
 
     score: Score
     losses: np.ndarray
+    ranking: float
     weights: np.ndarray
 
     def behind(self, best: _Trial) -> bool:
@@ -134,23 +139,33 @@ def _least(tried: Sequence[_Trial]) -> _Trial:
 
 def _walk(rough: _Regression, folds: np.ndarray, start: np.ndarray, penalties: Sequence[float]) -> list[_Trial]:
     """Penalty after penalty until one is clearly behind; every fold starts from its own weights at the one before."""
-    numbers = np.unique(folds[folds >= 0])
-    weights = dict.fromkeys(numbers, start)
-    tried: list[_Trial] = []
+    chances = np.empty((len(folds), start.shape[1]))
+    held, weights = folds >= 0, dict.fromkeys(np.unique(folds[folds >= 0]), start)
+    labels, tried = rough.labels[held], list[_Trial]()
     for penalty in penalties:
-        losses, right = [], []
-        for number in numbers:
+        for number in weights:
             weights[number] = rough.take(folds != number).fit(weights[number], penalty, ROUGH)
-            out = rough.take(folds == number)
-            chances = _log_softmax(out.coordinates, weights[number])
-            losses.append(-chances[np.arange(len(out.labels)), out.labels].astype("float64"))
-            right.append(chances.argmax(axis=1) == out.labels)
-        each = np.concatenate(losses)
-        score = Score(penalty, float(each.mean()), float(np.concatenate(right).mean()))
-        tried.append(_Trial(score, each, np.mean(list(weights.values()), axis=0)))
+            chances[folds == number] = _log_softmax(rough.coordinates[folds == number], weights[number])
+        losses = _losses(chances[held], labels)
+        score = Score(penalty, float(losses.mean()), float((chances[held].argmax(axis=1) == labels).mean()))
+        mean = np.mean(list(weights.values()), axis=0)
+        tried.append(_Trial(score, losses, _ranking(chances[held], labels), mean))
         if tried[-1].behind(_least(tried)):
             break
     return tried
+
+
+def _ranking(chances: np.ndarray, labels: np.ndarray) -> float:
+    """The mean log loss at the best temperature (Guo et al., "On Calibration of Modern Neural Networks", 2017)."""
+
+    def loss(sharpness: float) -> float:
+        return _losses(_normal(chances * np.exp(sharpness)), labels).mean()
+
+    return float(minimize_scalar(loss, bounds=(-5, 5), options={"xatol": 0.01}).fun)
+
+
+def _losses(chances: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return -chances[np.arange(len(labels)), labels]
 
 
 @dataclass(frozen=True)
@@ -186,17 +201,21 @@ class _Regression:
     def _objective(self, flat: np.ndarray, units: np.ndarray, decay: np.ndarray) -> tuple[float, np.ndarray]:
         """The mean log loss with its penalty, and its gradient, for weights in `units`."""
         weights = flat.reshape(len(units), -1) * units
-        chances, rows = _log_softmax(self.coordinates, weights), np.arange(len(self.labels))
-        loss = -chances[rows, self.labels].mean(dtype="float64") + (decay * weights**2).sum() / 2
+        chances = _log_softmax(self.coordinates, weights)
+        loss = _losses(chances, self.labels).mean(dtype="float64") + (decay * weights**2).sum() / 2
         np.exp(chances, out=chances)
-        chances[rows, self.labels] -= 1
-        slope = _gemm(chances)(1 / len(rows), chances.T, self.coordinates.T, trans_b=True).T
+        chances[np.arange(len(chances)), self.labels] -= 1
+        slope = _gemm(chances)(1 / len(chances), chances.T, self.coordinates.T, trans_b=True).T
         return float(loss), ((slope + decay * weights) * units).ravel()
 
 
 def _log_softmax(coordinates: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Log probabilities (N, K), in the precision of the coordinates."""
-    logits = _gemm(coordinates)(1.0, weights.astype(coordinates.dtype).T, coordinates.T).T
+    return _normal(_gemm(coordinates)(1.0, weights.astype(coordinates.dtype).T, coordinates.T).T)
+
+
+def _normal(logits: np.ndarray) -> np.ndarray:
+    """The logits, in place, less what makes them log probabilities."""
     logits -= logits.max(axis=1, keepdims=True)
     logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
     return logits
@@ -245,12 +264,13 @@ def _folds(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
 def _checked_rows(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
     features, _ = checked(features, labels)
     labels = np.asarray(labels)
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= classes:
+    names = np.unique(labels)
+    if not np.issubdtype(labels.dtype, np.integer) or names[0] < 0 or names[-1] >= classes:
         raise InputError(
-            f"labels: expected integers from 0 to {classes - 1}, received {labels.dtype} from {labels.min()} to "
-            f"{labels.max()}; number the {classes} classes from 0"
+            f"labels: expected integers from 0 to {classes - 1}, received {labels.dtype} from {names[0]} to "
+            f"{names[-1]}; number the {classes} classes from 0"
         )
-    lacking = np.setdiff1d(np.arange(classes), labels)
+    lacking = np.setdiff1d(np.arange(classes), names)
     if len(lacking):
         raise InputError(
             f"labels: expected images of all {classes} classes, received none of class {lacking[0]}; "
