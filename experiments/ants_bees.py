@@ -8,19 +8,19 @@ Printed with the ImageNet weights of keras.applications:
 
     --strategies last_layer --views 0 --seeds 3
     network            right of 153   test accuracy    95% interval  seconds
-    mobilenet_v2_0.35  139, 139, 139          0.908  0.908 to 0.908       21
-    mobilenet_0.25     137, 137, 135          0.891  0.872 to 0.910       17
+    mobilenet_v2_0.35  139, 139, 139          0.908  0.908 to 0.908        5
+    mobilenet_0.25     137, 137, 135          0.891  0.872 to 0.910       13
 
     --strategies last_layer,full,lp_ft
     network            strategy                       right of 153  test accuracy    95% interval  seconds
-    mobilenet_v2_0.35  last layer                              138          0.902  0.845 to 0.940      141
-    mobilenet_v2_0.35  full fine-tuning                        135          0.882  0.822 to 0.924      252
-    mobilenet_v2_0.35  linear probe, then fine-tuning          139          0.908  0.852 to 0.945      118
-    mobilenet_0.25     last layer                              133          0.869  0.807 to 0.914       74
-    mobilenet_0.25     full fine-tuning                        133          0.869  0.807 to 0.914      132
-    mobilenet_0.25     linear probe, then fine-tuning          132          0.863  0.799 to 0.908       86
+    mobilenet_v2_0.35  last layer                              138          0.902  0.845 to 0.940       80
+    mobilenet_v2_0.35  full fine-tuning                        138          0.902  0.845 to 0.940      206
+    mobilenet_v2_0.35  linear probe, then fine-tuning          139          0.908  0.852 to 0.945      174
+    mobilenet_0.25     last layer                              133          0.869  0.807 to 0.914       82
+    mobilenet_0.25     full fine-tuning                        130          0.850  0.785 to 0.898      188
+    mobilenet_0.25     linear probe, then fine-tuning          136          0.889  0.829 to 0.929      165
 
-Hardware: 2 cores of an Intel Xeon (AVX-512) with other work beside, TensorFlow 2.21, Keras 3.15.1.
+Hardware: 2 cores of an AMD EPYC (AVX-512) with other work beside, TensorFlow 2.21, Keras 3.15.1.
 """
 
 from __future__ import annotations

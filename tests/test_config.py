@@ -7,7 +7,7 @@ import pytest
 
 from experiments.cifar_ab import Settings as StudySettings
 from experiments.cifar_ab import classes_of_part_b
-from tl_keras.config import Settings, environment, flag, only_own_network
+from tl_keras.config import FineTuningSettings, Settings, TransferSettings, environment, flag, only_own_network
 from tl_keras.errors import InputError
 
 
@@ -109,3 +109,49 @@ def test_a_study_with_a_network_of_its_own_refuses_another(asked):
         only_own_network(Settings(**asked), "cnn")
     only_own_network(Settings(), "cnn")
     only_own_network(Settings(backbone="cnn", weights="none"), "cnn")
+
+
+# ------------------------------------------------------------------------------------ re-using other networks
+
+
+def test_a_rate_is_the_studys_a_number_or_to_be_found():
+    rates = [TransferSettings(lr=lr).learning_rate(default=0.1) for lr in (None, "1e-3", "2", "find")]
+    assert rates == [0.1, 1e-3, 2.0, None]
+
+
+@pytest.mark.parametrize("lr", ["zero", "", "0", "-1e-3", "nan", "inf", "1,5", "FIND"])
+def test_rates_that_cannot_be(lr):
+    text = refusal(TransferSettings, lr=lr)
+    assert text == f"--lr: expected find or a number above zero, received {lr!r}; give one such as 1e-3"
+
+
+def test_repetitions_count_on_from_the_seed():
+    assert list(TransferSettings(seed=7, seeds=3).repeats) == [7, 8, 9]
+
+
+OPTIONS = {"stages": 2, "train_batch_norm": True, "views": 0, "lr": "1e-3"}
+DEEPER = {"train_batch_norm", "views", "lr"}
+READ_BY = {
+    "scratch": {"views", "lr"}, "probe": set(), "last_layer": {"views", "lr"}, "last_two": DEEPER, "full": DEEPER,
+    "lp_ft": DEEPER, "per_depth": DEEPER, "last_stages": set(OPTIONS), "gradual": set(OPTIONS),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("strategy", READ_BY)
+def test_an_option_that_no_strategy_reads_is_refused(strategy, option):
+    settings = FineTuningSettings(**{option: OPTIONS[option]})
+    if option in READ_BY[strategy]:
+        settings.refuse_ignored([strategy])
+    else:
+        assert refusal(settings.refuse_ignored, [strategy]) == (
+            f"{flag(option)}: expected a strategy that reads it, received {strategy}; leave the option out, or name "
+            "another strategy"
+        )
+        reader = next(name for name, read in READ_BY.items() if option in read)
+        settings.refuse_ignored([strategy, reader])
+
+
+def test_options_that_were_not_given_are_never_refused():
+    for strategy in READ_BY:
+        FineTuningSettings().refuse_ignored([strategy])

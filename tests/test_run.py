@@ -9,7 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from tl_keras import run
+import experiments
+from tl_keras import commands, run
 from tl_keras.run_folder import RunFolder
 
 
@@ -35,10 +36,13 @@ def refused(capfd, *arguments):
 def test_list_names_every_study_and_every_command_with_its_summary(capfd, arguments):
     assert run.main(arguments) == 0
     out, err = capfd.readouterr()
-    experiments, commands = out.split("Commands:")
-    assert "cifar_ab" in experiments and "CIFAR-10 split A/B: what is re-using a trained network worth?" in experiments
-    assert "advise" in commands and "advise" not in experiments and "cifar_ab" not in commands
-    assert err == ""
+    studies, others = out.split("Commands:")
+    assert "CIFAR-10 split A/B: what is re-using a trained network worth?" in studies
+    for package, listed, not_listed in ((experiments, studies, others), (commands, others, studies)):
+        for name in run.summaries(package):
+            assert f"\n  {name} " in listed and f"\n  {name} " not in not_listed
+    assert {"cifar_ab", "finetune"} <= set(run.summaries(experiments))
+    assert {"advise", "compare", "grade", "report"} == set(run.summaries(commands)) and err == ""
 
 
 def test_help_names_every_option(capfd):
@@ -72,7 +76,21 @@ def test_help_names_every_option(capfd):
         (["advise", "digits", "--epochs", "3"], "--epochs"),
         (["advise", "digits", "--limit", "1"], "--limit: expected a whole number of at least 4, received 1"),
         (["advise", "--backbones", "vgg61", "digits"], "received 'vgg61'"),
-        (["advise", "digits", "--backbones", "vgg16=gone.h5"], "--backbones vgg16: expected a weight file or none"),
+        (["advise", "digits", "--backbones", "vgg16=gone.h5"], "--backbone vgg16: expected a weight file, imagenet or"),
+        (["finetune"], "DATA: expected data set: a path, or a name"),
+        (["finetune", "digits", "--strategies", "probe,all"], "strategy: expected one of scratch, probe,"),
+        (["finetune", "digits", "--strategies", "full,full"], "--strategies: expected different ones"),
+        (["finetune", "digits", "--strategies", "probe", "--lr", "1"], "--lr: expected a strategy that reads it"),
+        (["finetune", "digits", "--backbone", "vgg61"], "received 'vgg61'"),
+        (["finetune", "digits", "--lr", "zero"], "--lr: expected find or a number above zero, received 'zero'"),
+        (["cifar_ab", "--engine", "cloud"], "--engine: expected here or processes:N, received 'cloud'"),
+        (["advise", "digits", "--engine", "here"], "--engine"),
+        (["report"], "RUN: expected the folder of a finished run, received nothing"),
+        (["report", "gone"], "run folder: expected one of an earlier run, with config.json, received gone"),
+        (["report", "gone", "--out", "run"], "--out"),
+        (["compare", "gone"], "RUNS: expected the folders of two runs or more, received 1"),
+        (["compare", "gone", "gone"], "RUNS: expected the folders of two runs or more, received 2; name different"),
+        (["compare", "gone", "lost"], "run folder: expected one of an earlier run, with config.json, received gone"),
     ],
 )
 def test_usage_errors(capfd, nothing_to_be_had, arguments, said):
@@ -81,26 +99,29 @@ def test_usage_errors(capfd, nothing_to_be_had, arguments, said):
 
 
 ANSWER = """
-import sys
+import contextlib, io, sys
 from tl_keras.run import main
-try:
-    code = main(sys.argv[1:])
-except SystemExit as stop:
-    code = stop.code
-print("imported", *sorted({"tensorflow", "keras", "sklearn", "matplotlib"} & set(sys.modules)))
-sys.exit(code)
+for line in sys.argv[1:]:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            code = main(line.split())
+        except SystemExit as stop:
+            code = stop.code
+    print(line, code, *sorted({"tensorflow", "keras", "sklearn", "scipy", "matplotlib"} & set(sys.modules)), sep="|")
 """
+NAMES = [name for package in (experiments, commands) for name in run.summaries(package)]
+ANSWERED = {
+    "list": 0, "--help": 0, "nosuch": 2, "cifar_ab --epochs 0": 2, "cifar_ab --registration 7": 2,
+    "cifar_ab --resume": 2, "cifar_ab --out /proc/x": 2, "cifar_ab --engine cloud": 2, "advise": 2,
+    "advise digits --backbones vgg61": 2, "finetune": 2, "finetune digits --strategies all": 2, "report": 2,
+    "report gone": 2, "compare gone lost": 2, "cs5304 --backbone vgg61": 2, "mnist_sizes --sizes few": 2,
+} | {f"{name} --help": 0 for name in NAMES} | {f"{name} --nosuch": 2 for name in NAMES}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "arguments, code",
-    [("list", 0), ("--help", 0), ("cifar_ab --help", 0), ("nosuch", 2), ("cifar_ab --epochs 0", 2),
-     ("cifar_ab --nosuch", 2), ("cifar_ab --registration 7", 2), ("cifar_ab --resume", 2),
-     ("cifar_ab --out /proc/x", 2), ("advise --help", 0), ("advise", 2), ("advise digits --backbones vgg61", 2)],
-)  # fmt: skip
-def test_answers_that_need_no_tensorflow_do_not_import_it(arguments, code):
-    done = subprocess.run([sys.executable, "-c", ANSWER, *arguments.split()], capture_output=True, text=True)
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (code, "imported"), done.stderr
+def test_answers_that_need_no_tensorflow_do_not_import_it():
+    done = subprocess.run([sys.executable, "-c", ANSWER, *ANSWERED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"{line}|{code}" for line, code in ANSWERED.items()]
 
 
 def test_the_module_is_a_command():
@@ -167,10 +188,21 @@ def test_resume_of_a_run_with_unknown_settings(capfd, tmp_path):
     assert "received momentum" in refused(capfd, "cifar_ab", "--resume", "--out", folder)
 
 
-def test_resume_of_a_damaged_run(capfd, tmp_path):
+@pytest.mark.parametrize("content", ['{"experiment": "cifar_ab", "sett', "", "[]", b"\xff"])
+def test_resume_of_a_damaged_run(capfd, tmp_path, content):
     folder = started(tmp_path / "run")
-    (folder / "config.json").write_text('{"experiment": "cifar_ab", "sett')
-    refused(capfd, "cifar_ab", "--resume", "--out", folder)
+    (folder / "config.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    for command in (["cifar_ab", "--resume", "--out", folder], ["report", folder], ["compare", folder, tmp_path]):
+        assert "config.json: expected JSON, received a damaged file" in refused(capfd, *command)
+
+
+@pytest.mark.parametrize("version", [1, None, "2"])
+def test_a_run_of_another_version_is_neither_resumed_nor_read(capfd, tmp_path, version):
+    folder = started(tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"format": version}))
+    for command in (["cifar_ab", "--resume", "--out", folder], ["report", folder], ["compare", folder, tmp_path]):
+        assert "run: expected a run of this version, received one of another" in refused(capfd, *command)
 
 
 # -------------------------------------------------------------------------------------------------- data

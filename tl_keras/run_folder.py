@@ -57,12 +57,14 @@ class RunFolder:
         Raises:
             InputError: there is no run in `path`, or one of an earlier version.
         """
-        if path is None or not (Path(path) / "config.json").is_file():
+        if path is None:
             raise InputError(
-                f"--resume: expected --out with the folder of an earlier run, received {path}; "
-                "name a folder that holds config.json, or start anew without --resume"
+                "--resume: expected --out with the folder of an earlier run, received None; name it, or start anew "
+                "without --resume"
             )
         out = cls(Path(path))
+        if not (out.path / "config.json").is_file():
+            raise InputError(f"run folder: expected one of an earlier run, with config.json, received {path}; name it")
         if out.config().get("format") != FORMAT:
             raise InputError(
                 f"{path}: expected a run of this version, received one of another, which kept other files; "

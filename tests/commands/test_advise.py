@@ -8,14 +8,16 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from tl_keras.commands._scores import Candidate, Scored, parse, ranked
 
 from tests.conftest import made_up_split
 from tl_keras import run
-from tl_keras.commands import _scores, advise
-from tl_keras.data.sources import ImageData
+from tl_keras.commands import advise
+from tl_keras.data.image_data import ImageData
 from tl_keras.errors import InputError
 from tl_keras.models import backbones
+from tl_keras.run_folder import RunFolder
+from tl_keras.study import backbone_choice
+from tl_keras.study.backbone_choice import Candidate, Scored, parse, ranked
 from tl_keras.transfer.advice import MEASURED, RULE
 
 RANDOM = "mobilenet_0.25=none"
@@ -42,10 +44,11 @@ def weight_file(path: Path) -> str:
     return str(path)
 
 
-def own_model(path: Path, last="softmax") -> str:
+def own_model(path: Path, last="softmax", channels=3) -> str:
     """A person's classifier of 32 x 32 images."""
-    layers = [keras.Input((32, 32, 3)), keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(8, 3, activation="relu"),
-              keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3, activation=last)]  # fmt: skip
+    layers = [keras.Input((32, 32, channels)), keras.layers.Rescaling(1 / 255),
+              keras.layers.Conv2D(8, 3, activation="relu"), keras.layers.GlobalAveragePooling2D(),
+              keras.layers.Dense(3, activation=last)]  # fmt: skip
     keras.Sequential(layers).save(path)
     return str(path)
 
@@ -103,7 +106,7 @@ def test_random_weights_alone_give_a_ranking_and_no_advice(here, capfd):
     assert "40 of 1,437 (thinned by --limit, every class in proportion) training images were scored" in out
     config = json.loads((here / "run/config.json").read_text())
     assert config["settings"] == {"data": "digits", "data_dir": None, "backbones": RANDOM, "limit": 40, "seed": 0}
-    assert config["data"]["image_shape"] == [8, 8, 3], "arrays are enlarged when they are seen"
+    assert config["data"]["image_shape"] == [256, 256, 3], "all networks are served from these"
     assert run.main(["advise", "--resume", "--out", "run"]) == 0, "a run knows its data"
     again = results(here / "run")
     assert again["backbones"][0]["scores"] == found["backbones"][0]["scores"]
@@ -114,7 +117,6 @@ def test_the_test_images_are_never_scored(monkeypatch, here):
     images = ImageData("made up", split.take(np.arange(10)), split.take(np.arange(10, 20)))
     part = advise.scored_part(images, advise.Settings("x", backbones=RANDOM))
     assert part.ids.tolist() == images.train.ids.tolist()
-    assert part.images.shape == (10, 224, 224, 3)
 
 
 def test_few_images_of_a_class_mean_few_folds():
@@ -152,14 +154,15 @@ def scored(title, right, log_me=-1.0, top1=None, images=100, weights="imagenet",
 
 
 def test_ranks_by_the_probe_then_by_log_me_and_by_every_score_of_its_own():
-    order = ranked(
-        [scored("vgg16", 80, -0.2, 0.713), scored("vgg19", 90, -0.9, leep=0.0), scored("resnet50", 80, -0.1, 0.749)]
-    )
+    order = ranked([
+        scored("vgg16", 80, -0.2, 0.713, leep=-0.5), scored("vgg19", 90, -0.9, leep=0.0),
+        scored("resnet50", 80, -0.1, 0.749),
+    ])  # fmt: skip
     assert [one.candidate.name for one in order] == ["vgg19", "resnet50", "vgg16"]
     assert [one.ranks["linear_probe"] for one in order] == [1, 2, 2]
     assert [one.ranks["log_me"] for one in order] == [3, 1, 2]
     assert [one.ranks["imagenet_top1"] for one in order] == [None, 1, 2]
-    assert [one.ranks["leep"] for one in order] == [1, None, None]
+    assert [one.ranks["leep"] for one in order] == [1, None, 2], "0 is the best there is"
 
 
 def words(*entries):
@@ -185,9 +188,7 @@ def test_the_advice_is_of_the_best_trained_backbone_even_where_random_weights_wi
     text, advice = words(scored("vgg16", 95, weights="none"), scored("vgg19", 90))
     assert "vgg16 (random) ranks first" in text and "Try this strategy first, with vgg19: last layer." in text
     assert "90.0%" in advice.reasons[2][1]
-    assert (
-        "tl-keras ants_bees --data 'made up' --backbone vgg19 --weights imagenet --strategies last_layer,full" in text
-    )
+    assert "tl-keras finetune 'made up' --backbone vgg19=imagenet --strategies probe,last_layer,full" in text
 
 
 # ------------------------------------------------------------------------------------------------- backbones
@@ -203,6 +204,20 @@ def test_a_list_of_backbones(tmp_path):
     assert [one.is_random for one in candidates] == [False, False, True, False]
 
 
+def test_weights_of_those_that_name_none(tmp_path, monkeypatch):
+    own, file = own_model(tmp_path / "own.keras"), weight_file(tmp_path / "a.weights.h5")
+    given = parse(f"mobilenet_0.25,mobilenet_0.5=none,mobilenet_0.75={file}", "none")
+    assert [one.weights for one in given] == ["none", "none", file]
+    assert [one.weights for one in parse(f"{own},vgg16")] == ["none", "imagenet"]
+    with pytest.raises(InputError, match="expected none with a model file, received imagenet"):
+        parse(f"vgg16,{own}", "imagenet")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert [one.name for one in parse(None)] == [backbone_choice.DEFAULT]
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/mobilenet_2_5_224_tf_no_top.h5").touch()
+    assert [(one.name, one.weights) for one in parse(None)] == [("mobilenet_0.25", "imagenet")], "it is at hand"
+
+
 @pytest.mark.parametrize(
     "text, said",
     [("vgg61", "received 'vgg61'"), ("vgg16,", "received ''"), ("vgg16,vgg16", "each backbone once"),
@@ -213,11 +228,13 @@ def test_lists_that_are_refused(text, said):
         advise.Settings("digits", backbones=text)
 
 
-def test_leep_needs_probabilities(tmp_path, monkeypatch):
+def test_leep_needs_probabilities(tmp_path):
     split = made_up_split(12, side=32)
-    monkeypatch.setattr(_scores, "outputs", lambda network, split, out: network.predict(split.images, verbose=0))
-    assert _scores.leep(Candidate(own_model(tmp_path / "a.keras"), "none"), split, None) <= 0
-    assert _scores.leep(Candidate(own_model(tmp_path / "b.keras", last=None), "none"), split, None) is None
+    out = RunFolder(tmp_path / "run")
+    assert backbone_choice.leep(Candidate(own_model(tmp_path / "a.keras"), "none"), split, out) <= 0
+    grey = own_model(tmp_path / "grey.keras", channels=1)
+    assert backbone_choice.leep(Candidate(grey, "none"), split, out) <= 0, "it is shown grey images"
+    assert backbone_choice.leep(Candidate(own_model(tmp_path / "b.keras", last=None), "none"), split, out) is None
 
 
 # ------------------------------------------------------------------------------------------------ refusals

@@ -67,14 +67,3 @@ def test_mixed_precision_serves_float32(tmp_path):
     loaded = tf.saved_model.load(str(saved_model.export(model, ("a", "b"), tmp_path)))
     assert loaded.serve(images).dtype == tf.float32
     np.testing.assert_allclose(loaded.serve(images), model.predict(images, verbose=0), atol=1e-2)
-
-
-def test_the_keras_file_is_whole_or_as_it_was(tmp_path):
-    path, model, images = tmp_path / "models/net.keras", small(), random_images(2)
-    saved_model.save_keras(model, path)
-    assert [file.name for file in path.parent.iterdir()] == ["net.keras"]
-    with pytest.raises(ValueError):
-        saved_model.save_keras(model, path.with_name("net.unknown"))
-    assert [file.name for file in path.parent.iterdir()] == ["net.keras"]
-    loaded = keras.models.load_model(path, safe_mode=True)
-    np.testing.assert_array_equal(loaded.predict(images, verbose=0), model.predict(images, verbose=0))

@@ -97,8 +97,8 @@ def test_a_published_network_is_shown_images_as_it_was_tested(name):
 
 
 def test_published_weights_are_the_default_of_published_networks():
-    asked = [networks.weights_of("vgg16", given) for given in (None, "none", "imagenet", "mine.h5")]
-    assert asked == ["imagenet", "none", "imagenet", "mine.h5"]
+    asked = [networks.weights_of("vgg16", given) for given in (None, "none", "imagenet", "mine.h5", "")]
+    assert asked == ["imagenet", "none", "imagenet", "mine.h5", ""], "an empty name is no default"
 
 
 def test_a_published_network_is_built_for_the_size_that_is_seen():

@@ -109,6 +109,31 @@ def test_vgg_takes_fc1_and_fc2_where_the_file_has_them(tmp_path):
         np.testing.assert_array_equal(model.get_layer(layer).kernel, whole.get_layer(layer).kernel)
 
 
+def test_published_weights_that_lie_in_the_cache_are_at_hand(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert weights.at_hand() == []
+    (tmp_path / "models").mkdir()
+    for name in ("mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_224_no_top.h5", "notes.txt",
+                 "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"):  # fmt: skip
+        (tmp_path / "models" / name).touch()
+    assert weights.at_hand() == ["resnet50", "mobilenet_v2_0.35"]
+
+
+def test_a_download_of_keras_has_the_name_that_is_looked_for(tmp_path, monkeypatch):
+    asked = []
+
+    def fetched(name, *given, **options):
+        asked.append(name)
+        raise OSError("no network")
+
+    for module in ("mobilenet", "mobilenet_v2", "vgg16", "vgg19", "resnet", "densenet", "efficientnet_v2"):
+        monkeypatch.setattr(f"keras.src.applications.{module}.file_utils.get_file", fetched)
+    for name in weights._CACHED:
+        with pytest.raises(InputError):
+            backbones.build(name, 2, weights="imagenet", size=224)
+    assert asked == list(weights._CACHED.values())
+
+
 @pytest.mark.parametrize("name", ["mobilenet_0.5", "torch_resnet18"])
 def test_no_download_no_model(name, monkeypatch, tmp_path):
     if name.startswith("torch"):

@@ -143,9 +143,8 @@ def test_only_the_last_layers_move(tmp_path, last_layers, trainable):
     moved = [not np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True)]
     assert moved == [False] * (len(before) - 2 * last_layers) + [True] * 2 * last_layers
     assert (training.parameters, training.trainable_parameters) == (model.count_params(), trainable)
-    assert accuracy(model, made_up_split(30, seed=1)) == pytest.approx(training.history["val_accuracy"][-1]), (
-        "the whole network is up to date"
-    )
+    measured = accuracy(model, made_up_split(30, seed=1))
+    assert measured == pytest.approx(training.history["val_accuracy"][-1]), "the whole network is up to date"
 
 
 def test_the_history_file_holds_the_numbers(tmp_path):

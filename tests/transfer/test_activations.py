@@ -1,6 +1,8 @@
 """What frozen layers gave: stored once, found again, taken up when stopped, bounded."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -8,7 +10,9 @@ import pytest
 from keras import layers
 
 from tests.conftest import made_up_split
+from tests.fresh import python
 from tl_keras.data.augment import FlipShift
+from tl_keras.data.lazy import CenterCrop
 from tl_keras.errors import InputError
 from tl_keras.models import cnn
 from tl_keras.transfer import activations, frozen, strategies
@@ -28,13 +32,18 @@ def prefix():
     return keras.Model(inputs, [layers.Conv2D(2, 3)(inputs), layers.GlobalAveragePooling2D()(inputs)])
 
 
+def arrays(folder):
+    """The stored arrays and what is on its way to one; beside them lie empty files that processes lock."""
+    return [path for path in folder.iterdir() if path.suffix != ".lock"]
+
+
 def small_batches(monkeypatch):
     monkeypatch.setattr("tl_keras.data.pipeline.evaluation_batch_size", lambda images: 8)
 
 
 def test_activations_are_stored_once_and_again_when_anything_changes(tmp_path, split, prefix):
     def paths():
-        return {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+        return {path.name: path.stat().st_mtime_ns for path in arrays(tmp_path)}
 
     (first, pooled) = activations.store(prefix, split, Storage(tmp_path))
     for stored, computed in zip((first, pooled), prefix.predict(split.images, verbose=0), strict=True):
@@ -57,7 +66,7 @@ def test_the_same_network_built_again_finds_its_activations(tmp_path):
         model = cnn.build(2)
         strategies.set_trainable(model, Phase(last_layers=2))
         activations.store(frozen.split_frozen(model)[0], split, Storage(tmp_path))
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(arrays(tmp_path)) == 1
 
 
 def test_half_precision_takes_half_the_disk_and_keeps_three_digits(tmp_path, split, prefix):
@@ -100,7 +109,7 @@ def test_a_stopped_extraction_goes_on_where_it_stood(tmp_path, monkeypatch, spli
     assert sum(calls) == 3 * len(split) - 8 * batches, "nothing is computed twice"
     for stored, expected in zip(resumed, whole, strict=True):
         np.testing.assert_array_equal(stored[:], expected)
-    assert {path.suffix for path in (tmp_path / "stopped").iterdir()} == {".npy"}
+    assert {path.suffix for path in arrays(tmp_path / "stopped")} == {".npy"}
 
 
 def test_the_limit_is_told_before_anything_is_computed(tmp_path, monkeypatch, split, prefix):
@@ -110,7 +119,7 @@ def test_the_limit_is_told_before_anything_is_computed(tmp_path, monkeypatch, sp
         InputError, match=r"expected at most 0.00 GB, which the limit leaves, received .* raise the limit"
     ):
         activations.store(prefix, split, Storage(tmp_path, limit_gb=(bytes_needed - 1) / 1e9))
-    assert list(tmp_path.iterdir()) == []
+    assert arrays(tmp_path) == []
 
 
 def test_the_limit_counts_what_is_there_already(tmp_path, split, prefix):
@@ -145,3 +154,111 @@ def test_a_branch_that_passes_the_stored_tensor_by(tmp_path, split):
     activations.store(beginning, split, Storage(tmp_path))
     (stored,) = activations.store(whole, split, Storage(tmp_path))
     np.testing.assert_allclose(stored[:], whole.predict(split.images, verbose=0), rtol=1e-5, atol=1e-4)
+
+
+# ------------------------------------------------------------------------------------------- parts of a whole
+
+
+def parts_of(split):
+    return [split.part(rows) for rows in ([7, 0, 3], np.arange(20, 40), slice(None, None, 2), np.arange(40) % 3 == 1)]
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_the_parts_of_a_whole_share_what_is_stored(tmp_path, monkeypatch, prefix, lazy):
+    whole = made_up_split(40, side=20 if lazy else 16)
+    if lazy:
+        whole = replace(whole, images=CenterCrop(whole.images, (16, 16)))
+    calls, predict = [], prefix.predict_on_batch
+    monkeypatch.setattr(prefix, "predict_on_batch", lambda batch: calls.append(len(batch)) or predict(batch))
+    for part in parts_of(whole):
+        stored = activations.store(prefix, part, Storage(tmp_path))
+        for array, computed in zip(stored, prefix.predict(part.images[:], verbose=0), strict=True):
+            assert array.shape == computed.shape and len(array) == len(part)
+            np.testing.assert_allclose(array[:], computed, rtol=1e-5, atol=1e-3)
+            np.testing.assert_array_equal(array[[1, 0]], array[:][[1, 0]])
+            np.testing.assert_array_equal(array[1:3], array[:][1:3])
+    assert calls == [40], "the whole is computed once"
+    assert len(arrays(tmp_path)) == 2
+
+
+def test_a_part_of_another_whole_is_computed(tmp_path, prefix):
+    for split in (made_up_split(40), made_up_split(40, seed=1)):
+        activations.store(prefix, split.part([1, 2, 3]), Storage(tmp_path))
+    assert len(arrays(tmp_path)) == 2 * 2
+
+
+def test_augmented_views_of_a_part_are_its_own(tmp_path, prefix):
+    """The row of an image decides how it is varied, and in a part that is another one."""
+    whole = made_up_split(40)
+    part = whole.part(np.arange(20, 40))
+    arguments = {"augment": FlipShift(), "seed": 1, "views": 2}
+    alone = activations.store(prefix, whole.take(np.arange(20, 40)), Storage(tmp_path / "alone"), **arguments)
+    stored = activations.store(prefix, part, Storage(tmp_path / "part"), **arguments)
+    for array, expected in zip(stored, alone, strict=True):
+        assert len(array) == 2 * 20
+        np.testing.assert_array_equal(array[:], expected[:])
+
+
+def test_what_is_stored_is_found_and_nothing_else_is(tmp_path, split, prefix):
+    storage = Storage(tmp_path)
+    assert activations.find(prefix, split, storage) is None
+    part = split.part([5, 1])
+    stored = activations.store(prefix, part, storage)
+    for found, expected in zip(activations.find(prefix, part, storage), stored, strict=True):
+        np.testing.assert_array_equal(found[:], expected[:])
+    (first, _) = activations.find(prefix, split.part(np.arange(40)), storage)
+    assert len(first) == 40, "the other parts of the whole are there as well"
+    assert activations.find(prefix, split.take([5, 1]), storage) is None
+    half = Storage(tmp_path, dtype="float16")
+    activations.store(prefix, split, half)
+    assert activations.find(prefix, split, half) is None, "what a network says is not read from rounded numbers"
+    prefix.layers[1].set_weights([weight + 1 for weight in prefix.layers[1].get_weights()])
+    assert activations.find(prefix, part, storage) is None
+
+
+# ------------------------------------------------------------------------------------------- several processes
+
+STORING = """
+import pathlib, sys, time
+import keras
+from tests.conftest import made_up_split
+from tl_keras.data import pipeline
+from tl_keras.transfer import activations
+folder, views = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+pipeline.evaluation_batch_size = lambda images: 2
+activations.SYNC_SECONDS = 0.0
+keras.utils.set_random_seed(0)
+inputs = keras.Input((16, 16, 3))
+prefix = keras.Model(inputs, [keras.layers.Conv2D(2, 3)(inputs), keras.layers.GlobalAveragePooling2D()(inputs)])
+predict, calls = prefix.predict_on_batch, []
+prefix.predict_on_batch = lambda batch: calls.append(len(batch)) or predict(batch)
+predict(made_up_split(2).images)
+(folder / f"ready{sys.argv[3]}").touch()
+while len(list(folder.glob("ready*"))) < 2:
+    time.sleep(0.01)
+activations.store(prefix, made_up_split(40), activations.Storage(folder / "stored"), views=views)
+print("computed", sum(calls))
+"""
+
+
+@pytest.mark.parametrize("views", [(1, 1), (1, 2)], ids=["the same", "others"])
+def test_two_processes_at_once_leave_whole_files(tmp_path, prefix, views):
+    with ThreadPoolExecutor(2) as both:
+        done = list(both.map(lambda number: python("-c", STORING, tmp_path, views[number], number), range(2)))
+    assert [each.returncode for each in done] == [0, 0], "".join(each.stderr[-2000:] for each in done)
+    computed = sorted(int(each.stdout.split()[-1]) for each in done)
+    assert computed == ([0, 40] if views == (1, 1) else [40, 80]), "nothing is computed by both"
+    assert {path.suffix for path in arrays(tmp_path / "stored")} == {".npy"}
+    assert len(arrays(tmp_path / "stored")) == (2 if views == (1, 1) else 4)
+    for count in views:
+        expected = activations.store(prefix, made_up_split(40), Storage(tmp_path / "alone"), views=count)
+        stored = activations.store(prefix, made_up_split(40), Storage(tmp_path / "stored"), views=count)
+        for array, other in zip(stored, expected, strict=True):
+            assert array.path.name == other.path.name, "the same network has the same name everywhere"
+            np.testing.assert_allclose(array[:], other[:], rtol=1e-5, atol=1e-3)
+
+
+def test_a_file_that_another_process_takes_away_is_no_trouble(tmp_path, split, prefix):
+    tmp_path.joinpath(".4711.gone.json").symlink_to(tmp_path / "nowhere")  # as if it went while the folder is measured
+    stored, _ = activations.store(prefix, split, Storage(tmp_path))
+    assert len(stored) == 40

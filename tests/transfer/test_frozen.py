@@ -123,6 +123,17 @@ def test_a_subclassed_model_is_refused():
         frozen.split_frozen(model)
 
 
+@pytest.mark.parametrize("last_layers", [1, 2, None])
+def test_what_a_layer_reads_is_a_network_too_also_behind_a_cut(last_layers):
+    model, x = cnn.build(3, (16, 16, 3), filters=(4, 4, 4, 4), units=8), random_images(4, 16, 16, 3)
+    expected = keras.Model(model.input, model.get_layer("dropout_dense").output).predict(x, verbose=0)
+    strategies.set_trainable(model, Phase(last_layers=last_layers))
+    prefix, suffix = frozen.split_frozen(model)
+    reading = frozen.before(suffix, model.get_layer("dense2"))
+    np.testing.assert_allclose(reading.predict(prefix.predict(x, verbose=0), verbose=0), expected, atol=1e-6)
+    assert reading.output_shape == (None, 8)
+
+
 def whole_graph_with_frozen_part_in_inference_mode(model, last_layers):
     """The reference: nothing stored, the frozen layers called with training=False in every step."""
     strategies.set_trainable(model, Phase(last_layers=last_layers))

@@ -168,14 +168,33 @@ def test_each_stage_learns_slower_than_the_one_behind_it():
 def test_every_strategy_covers_the_whole_training(name):
     strategy = strategies.find(name, stages=2)
     assert strategy.name == name and strategy.title
-    assert sum(phase.epochs for phase in strategy.phases) == pytest.approx(1)
+    by_gradients = [phase.epochs for phase in strategy.phases if not phase.solved]
+    assert sum(by_gradients) == pytest.approx(1) or not by_gradients
+    assert bool(by_gradients) == (name != "probe"), "a probe is solved"
 
 
 def test_strategies_by_name():
     assert [phase.last_stages for phase in strategies.find("gradual", stages=3).phases] == [None, 1, 2, 3]
     assert [phase.last_layers for phase in strategies.find("lp_ft").phases] == [1, None]
+    assert [phase.solved for phase in strategies.find("lp_ft").phases] == [True, False]
+    assert strategies.find("probe").phases == (strategies.SOLVED,) == strategies.find("lp_ft").phases[:1]
     assert strategies.find("scratch").phases[0].batch_norm
     assert not strategies.find("full").phases[0].batch_norm
     assert strategies.find("full", batch_norm=True).phases[0].batch_norm
-    with pytest.raises(InputError, match=r"strategy: expected one of scratch, last_layer, .*, received 'all'"):
+    assert strategies.find("lp_ft", batch_norm=True).phases[1].batch_norm
+    with pytest.raises(InputError, match=r"strategy: expected one of scratch, probe, last_layer, .*, received 'all'"):
         strategies.find("all")
+
+
+@pytest.mark.parametrize("tail", [[], [layers.Softmax], [lambda: layers.Activation("softmax")]])
+def test_the_last_dense_layer_may_have_a_softmax_behind_it(tail):
+    body = [keras.Input((8,)), layers.Dense(4), layers.Dropout(0.5), layers.Dense(3, name="last")]
+    assert strategies.last_dense(keras.Sequential([*body, *(layer() for layer in tail)])).name == "last"
+
+
+@pytest.mark.parametrize("last", [layers.BatchNormalization, lambda **given: layers.Dense(3, use_bias=False, **given)],
+                         ids=["another layer", "no bias"])  # fmt: skip
+def test_what_has_no_dense_last_layer_cannot_be_solved(last):
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(4), last(name="last")])
+    with pytest.raises(InputError, match=r"expected a dense last layer with a bias, received .* last; train it"):
+        strategies.last_dense(model)

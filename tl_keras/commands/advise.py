@@ -260,7 +260,7 @@ def ranking_table(scored: list[Scored]) -> reporting.content.Table:
 def compose(images, split, scored: list[Scored], left_out: dict[str, str], advice, config) -> list:
     """The sections of the report."""
     section, content = reporting.sections.text_section, reporting.content
-    bars = {one.candidate.title: one.interval for one in scored}
+    bars = {one.candidate.title: (one.interval.mean, one.interval.low, one.interval.high) for one in scored}
     caption = (
         f"The share of {len(split):,} training images that the probe names rightly, with its 95% interval; always "
         f"naming the largest class reaches {share_of_largest_class(split):.3f}."

@@ -14,6 +14,7 @@ from pathlib import Path
 from tl_keras import evaluation, reporting, study
 from tl_keras.config import Options, option
 from tl_keras.errors import InputError
+from tl_keras.run_folder import RunFolder
 
 KEEPS_RUN = NEEDS_TENSORFLOW = False
 
@@ -30,6 +31,8 @@ class Settings(Options):
             raise InputError(
                 f"RUNS: expected the folders of two runs or more, received {len(self.runs)}; name different ones"
             )
+        for path in self.runs:  # a wrong path is answered before anything is imported
+            RunFolder.reopen(Path(path))
 
 
 def run(settings: Settings) -> None:

@@ -23,6 +23,10 @@ class Settings(Options):
 
     run: str = option(None, "the folder of a finished run", positional=True)
 
+    def __post_init__(self):
+        super().__post_init__()
+        RunFolder.reopen(Path(self.run))  # a wrong path is answered before anything is imported
+
 
 def run(settings: Settings) -> None:
     """Draw the pages, and print the findings."""

@@ -22,7 +22,7 @@ class Split:
 
     Args:
         images: uint8 array (N, H, W, C), RGB from 0 to 255; anything that `images[indices]` answers with an array.
-        labels: integer array (N,), each below `len(class_names)`; -1 where it is hidden.
+        labels: integer array (N,), each below `len(class_names)`; -1 for all where they are hidden.
         class_names: one name per label.
         ids: array (N,) of strings: the file, relative to the data set, or the index in its array.
 
@@ -46,9 +46,9 @@ class Split:
                 f"split: expected as many labels and ids as images, received {len(self.images)} images, "
                 f"{len(self.labels)} labels, {len(self.ids)} ids; check the data set"
             )
-        if len(self) and not -1 <= self.labels.min() <= self.labels.max() < len(self.class_names):
+        if self.labelled and len(self) and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
             raise InputError(
-                f"split: expected labels from 0 to {len(self.class_names) - 1}, or -1 for hidden ones, received "
+                f"split: expected labels from 0 to {len(self.class_names) - 1}, received "
                 f"{self.labels.min()} to {self.labels.max()}; check the data set"
             )
 
@@ -57,8 +57,8 @@ class Split:
 
     @property
     def labelled(self) -> bool:
-        """Whether the classes of all images are known."""
-        return not (self.labels == -1).any()
+        """Whether the classes of the images are known."""
+        return not len(self) or bool((self.labels != -1).any())
 
     def take(self, indices) -> Split:
         """The rows at `indices`, in that order; lazy images stay lazy."""

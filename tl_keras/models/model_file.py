@@ -7,6 +7,7 @@ and the class names: who has the file alone can still feed it rightly.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -33,7 +34,7 @@ def save(model: keras.Model, path: Path, view: View, class_names: tuple[str, ...
 
 
 def _add(path: Path, said: str) -> None:
-    """Add our entry to a .keras file, and take out when it was written: Keras says so in its metadata."""
+    """Add our entry to a .keras file, and take out the moment and the places in memory that Keras wrote into it."""
     with atomic(path) as anew, zipfile.ZipFile(path) as old, zipfile.ZipFile(anew, "w") as new:
         for entry in old.infolist():
             dateless = zipfile.ZipInfo(entry.filename)
@@ -41,9 +42,21 @@ def _add(path: Path, said: str) -> None:
             with old.open(entry) as source, new.open(dateless, "w") as target:
                 if entry.filename == "metadata.json":
                     target.write(json.dumps(json.load(source) | {"date_saved": None}).encode())
+                elif entry.filename == "config.json":
+                    target.write(_renumbered(source.read()))
                 else:
                     shutil.copyfileobj(source, target)
         new.writestr(zipfile.ZipInfo(ENTRY), said)
+
+
+def _renumbered(config: bytes) -> bytes:
+    """Objects that layers share, numbered in the order in which they come instead of by their address."""
+    numbers: dict[bytes, int] = {}
+    return re.sub(
+        rb'"shared_object_id": (\d+)',
+        lambda found: b'"shared_object_id": %d' % numbers.setdefault(found[1], len(numbers) + 1),
+        config,
+    )
 
 
 def load(path: Path) -> keras.Model:

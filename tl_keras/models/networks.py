@@ -74,7 +74,7 @@ def weights_of(name: str, given: str | None) -> str:
         raise InputError(
             f"--weights: expected none with a model file, received {given}; {name} has its own weights, leave it out"
         )
-    return given or ("none" if own else "imagenet")
+    return given if given is not None else "none" if own else "imagenet"
 
 
 def _own(name: str, classes: int, view: View) -> keras.Model:

@@ -197,9 +197,7 @@ def _padded(pixel, side, padding_mode: str, align_corners: bool):
 def _size(size) -> tuple:
     """(height, width); scalar tensors pass, as the size of images that only the running graph knows."""
     sides = tuple(size) if isinstance(size, tuple | list) else (size,)
-    if len(sides) != 2 or any(
-        isinstance(side, Real) and (not float(side) >= 1 or float(side) % 1 != 0) for side in sides
-    ):
+    if len(sides) != 2 or any(isinstance(side, Real) and not (side >= 1 and side % 1 == 0) for side in sides):  # type: ignore[operator]
         raise InputError(f"size: expected (height, width) of at least 1, received {size}; give two positive integers")
     return sides
 

@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "error_figures",
         "content",
         "report",
-        "html",
+        "templates",
         "pdf",
         "sections",
         "conclusion",

@@ -79,9 +79,9 @@ class Table:
         return self.text
 
     def _repr_html_(self) -> str:
-        from tl_keras.reporting import html  # not before a notebook shows it
+        from tl_keras.reporting import templates  # not before a notebook shows it
 
-        return html.table(self)
+        return templates.table(self)
 
     @cached_property
     def numeric(self) -> list[bool]:

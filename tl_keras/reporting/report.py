@@ -11,9 +11,10 @@
 
 from __future__ import annotations
 
+from tl_keras import __version__
 from tl_keras.files import write_bytes
-from tl_keras.reporting import html, pdf
-from tl_keras.reporting.content import Figure, Report
+from tl_keras.reporting import pdf, templates
+from tl_keras.reporting.content import Figure, Report, labelled
 from tl_keras.run_folder import RunFolder
 
 
@@ -24,6 +25,7 @@ def write(report: Report, out: RunFolder) -> None:
     """
     for figure in (block for section in report.sections for block in section.blocks if isinstance(block, Figure)):
         write_bytes(out.plot(figure.name), figure.png)
-    pages = {"report.html": html.render(report).encode(), "report.pdf": pdf.render(report)}
+    page = templates.get("report.html").render(report=report, sections=labelled(report), version=__version__)
+    pages = {"report.html": page.encode(), "report.pdf": pdf.render(report)}
     for name, content in pages.items():
         write_bytes(out.path / name, content)

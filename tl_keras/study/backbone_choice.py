@@ -74,8 +74,8 @@ def parse(text: str | None, given: str | None = None) -> list[Candidate]:
 
 
 def _candidate(text: str, given: str | None) -> Candidate:
-    name, _, own = text.partition("=")
-    candidate = Candidate(name, networks.weights_of(name, own or given))
+    name, says, own = text.partition("=")
+    candidate = Candidate(name, networks.weights_of(name, own if says else given))
     if candidate.weights not in ("imagenet", "none") and not Path(candidate.weights).is_file():
         raise InputError(
             f"--backbone {name}: expected a weight file, imagenet or none, received {candidate.weights!r}; "
@@ -167,7 +167,8 @@ def ranked(scored: list[Scored]) -> list[Scored]:
         return {name: None if value is None else 1 + ahead(name, value) for name, value in one.scores.items()}
 
     def ahead(name: str, value: float) -> int:
-        return sum((other.scores[name] or value) > value for other in scored)
+        others = (other.scores[name] for other in scored)
+        return sum(score is not None and score > value for score in others)
 
     ordered = sorted(scored, key=lambda one: (one.scores[RANKED_BY], one.scores["log_me"]), reverse=True)
     return [replace(one, ranks=ranks(one)) for one in ordered]

@@ -135,7 +135,7 @@ def _check_room(storage: Storage, extraction: _Extraction) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     begun = sum(part.stat().st_size for part in extraction.parts if part.exists())
     needed = sum(math.prod(shape) for shape in extraction.shapes) * extraction.dtype.itemsize - begun
-    held = sum(file.stat().st_size for file in folder.iterdir())
+    held = sum(_size(file) for file in folder.iterdir())
     free = shutil.disk_usage(folder).free
     for room, what in ((storage.limit_gb * 1e9 - held, "the limit leaves"), (free, "the disk has")):
         if needed > room:
@@ -143,6 +143,14 @@ def _check_room(storage: Storage, extraction: _Extraction) -> None:
                 f"stored activations: expected at most {room / 1e9:.2f} GB, which {what}, received {needed / 1e9:.2f} "
                 "GB to store; take fewer views or images, or float16, or raise the limit"
             )
+
+
+def _size(file: Path) -> int:
+    """Its bytes; none where another process has taken it away meanwhile."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 class Stored:
