@@ -73,7 +73,7 @@ def runs_and_trains_the_same(folder):
 
 
 def test_another_backbone_trains_without_a_submission(place, capsys):
-    options = ["--backbone", "mobilenet_0.25", "--weights", "none", "--epochs", "1", "--limit", "20", "--views", "1"]
+    options = ["--backbone", "mobilenet_0.25", "--weights", "none", "--epochs", "1", "--limit", "10", "--views", "1"]
     assert main(["cs5304", *options, "--strategy", "last_stages", "--out", "run"]) == 0
     assert "GOING ON WITH 'digits', NOT 'tiny-imagenet-5'" in capsys.readouterr().err
     results = json.loads((place / "run/results.json").read_text())

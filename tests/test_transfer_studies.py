@@ -43,15 +43,14 @@ def refused(capsys, *arguments):
 # --------------------------------------------------------------------------------------------- ants_bees
 
 
-def test_ants_bees_compares_strategies_of_a_resnet18(place):
-    pytest.importorskip("keras_hub")
-    options = ["--weights", "none", "--epochs", 2, "--views", 1, "--out", "run"]
+def test_ants_bees_compares_strategies(place):
+    options = ["--backbone", "mobilenet_0.25", "--weights", "none", "--epochs", 2, "--views", 1, "--out", "run"]
     done = study("ants_bees", "--data", photographs(place / "photos"), *options, "--strategies", "last_layer,lp_ft")
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads((place / "run/results.json").read_text())
     assert results["data"] == "photos" and list(results["models"]) == ["last_layer", "lp_ft"]
     probe, tuned = results["models"].values()
-    assert probe["trainable_parameters"] == 512 * 2 + 2 < tuned["trainable_parameters"] < tuned["parameters"]
+    assert probe["trainable_parameters"] == 256 * 2 + 2 < tuned["trainable_parameters"] < tuned["parameters"]
     assert probe["test_images"] == 6 and probe["epochs"] == 2
     assert tuned["epochs"] == 3, "the solved layer, and the epochs of fine-tuning"
     assert len(table(place / "run/history/lp_ft.csv")) == 3
@@ -104,7 +103,7 @@ def test_weights_that_cannot_be_had_are_not_replaced(place, capsys):
 
 
 def test_mnist_sizes_trains_each_head_once_on_shared_features(place):
-    names = ("mobilenet_0.25", "mobilenet_v2_0.35")
+    names = ("mobilenet_0.25",)
     done = study("mnist_sizes", "--backbone", ",".join(names), "--weights", "none", "--sizes", "1,2", "--seeds", 2,
                  "--epochs", 2, "--validation", 1, "--test-limit", 10, "--out", "run")  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -122,10 +121,10 @@ def test_mnist_sizes_trains_each_head_once_on_shared_features(place):
         best = max(epochs, key=lambda epoch: float(epoch["accuracy_validation"]))
         assert row["epoch_picked_on_validation"] == int(best["epoch"]), "one training, both splits watched"
         assert row["honest_test_error"] == pytest.approx(1 - float(best["val_accuracy"]))
-    assert len(list((place / "run/history").iterdir())) == 8
+    assert len(list((place / "run/history").iterdir())) == 4
     assert (place / "run/plots/sizes.png").exists()
     kept = sorted(path.name for path in (place / "run/models").iterdir())
-    assert kept == [f"{name}_2.keras" for name in names], "one network each, of the largest sets"
+    assert kept == [f"{name}_2.keras" for name in names], "one network, of the largest sets"
     model = keras.models.load_model(place / "run/models" / kept[0], safe_mode=True)
     assert model.output_shape == (None, 10)
 

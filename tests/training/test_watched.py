@@ -30,36 +30,45 @@ def train(folder, phases=ALL, watched=True):
     return model, training, parts
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An undisturbed training: its folder, the network, the numbers, the watched splits."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, *train(folder)
+
+
 @pytest.mark.parametrize("phases", [ALL, LAST_TWO], ids=["all", "frozen prefix"])
-def test_each_watched_split_has_its_accuracy_after_every_epoch(tmp_path, phases):
-    model, training, parts = train(tmp_path, phases)
+def test_each_watched_split_has_its_accuracy_after_every_epoch(tmp_path, whole, phases):
+    folder, model, training, parts = whole if phases is ALL else (tmp_path, *train(tmp_path, phases))
     assert list(training.history) == [*BASIC, "accuracy_first", "accuracy_rest"]
     for name, split in parts.items():
         right = inference.probabilities(model, split.images).argmax(axis=1) == split.labels
         assert training.history[f"accuracy_{name}"][-1] == right.mean()
     together = 0.25 * np.array(training.history["accuracy_first"]) + 0.75 * np.array(training.history["accuracy_rest"])
     np.testing.assert_allclose(together, training.history["val_accuracy"], atol=1e-6)
-    with open(tmp_path / "history/net.csv", newline="") as file:
+    with open(folder / "history/net.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == list(training.history) and len(rows) == 3
     assert [float(row["accuracy_first"]) for row in rows] == training.history["accuracy_first"]
 
 
-def test_watching_changes_nothing_of_the_training(tmp_path):
-    watched, alone = train(tmp_path / "watched"), train(tmp_path / "alone", watched=False)
-    for first, second in zip(watched[0].weights, alone[0].weights, strict=True):
+def test_watching_changes_nothing_of_the_training(tmp_path, whole):
+    _, watched, numbers, _ = whole
+    alone, training, _ = train(tmp_path, watched=False)
+    for first, second in zip(watched.weights, alone.weights, strict=True):
         np.testing.assert_array_equal(first.numpy(), second.numpy())
-    assert list(alone[1].history) == BASIC
-    assert {column: watched[1].history[column] for column in BASIC} == alone[1].history
+    assert list(training.history) == BASIC
+    assert {column: numbers.history[column] for column in BASIC} == training.history
 
 
 class Killed(Exception):
     pass
 
 
-def test_a_killed_training_resumes_to_the_same_rows(tmp_path, monkeypatch):
+def test_a_killed_training_resumes_to_the_same_rows(tmp_path, monkeypatch, whole):
     monkeypatch.setattr(callbacks, "CHECKPOINT_SECONDS", 0.0)
-    whole, save = train(tmp_path / "whole"), Checkpoint.save
+    folder, undisturbed, numbers, _ = whole
+    save = Checkpoint.save
 
     def save_and_stop(self, progress):
         save(self, progress)
@@ -68,15 +77,15 @@ def test_a_killed_training_resumes_to_the_same_rows(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Checkpoint, "save", save_and_stop)
-        train(tmp_path / "killed")
-    resumed = train(tmp_path / "killed")
-    assert resumed[1].history == whole[1].history
-    for first, second in zip(whole[0].weights, resumed[0].weights, strict=True):
+        train(tmp_path)
+    model, training, _ = train(tmp_path)
+    assert training.history == numbers.history
+    for first, second in zip(undisturbed.weights, model.weights, strict=True):
         np.testing.assert_array_equal(first.numpy(), second.numpy())
-    assert (tmp_path / "killed/history/net.csv").read_bytes() == (tmp_path / "whole/history/net.csv").read_bytes()
+    assert (tmp_path / "history/net.csv").read_bytes() == (folder / "history/net.csv").read_bytes()
 
 
-def test_a_checkpoint_that_watched_other_images_is_refused(tmp_path):
-    train(tmp_path)
+def test_a_checkpoint_that_watched_other_images_is_refused(whole):
+    folder, *_ = whole
     with pytest.raises(InputError, match="resume with the settings of that run"):
-        train(tmp_path, watched=False)
+        train(folder, watched=False)
