@@ -12,6 +12,7 @@ from PIL import Image
 from tests.conftest import made_up_split
 from tl_keras import run
 from tl_keras.commands import advise
+from tl_keras.data import sources
 from tl_keras.data.image_data import ImageData
 from tl_keras.errors import InputError
 from tl_keras.models import backbones
@@ -24,7 +25,8 @@ RANDOM = "mobilenet_0.25=none"
 
 
 @pytest.fixture
-def here(isolated_place):
+def here(isolated_place, monkeypatch):
+    monkeypatch.setattr(sources, "EAGER_BYTES", 0)  # most of the images here are never looked at
     return isolated_place
 
 
