@@ -90,6 +90,16 @@ def test_weight_decay_shrinks_kernels_and_leaves_biases_out():
     np.testing.assert_array_equal(model.weights[1], before[1])
 
 
+def test_weight_decay_leaves_normalisation_layers_out():
+    model = keras.Sequential([keras.Input((3,)), layers.BatchNormalization(), layers.LayerNormalization()])
+    before = [weight + 1 for weight in model.get_weights()]
+    model.set_weights(before)
+    optimizer = loop.compile_for(model, Recipe(1, 1, learning_rate=0.5, weight_decay=0.1), steps=10)
+    optimizer.apply([keras.ops.zeros(weight.shape) for weight in model.trainable_weights], model.trainable_variables)
+    for weight, old in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, old)
+
+
 def test_large_gradients_are_scaled_down_together():
     model = keras.Sequential([keras.Input((3,)), layers.Dense(1, use_bias=False), layers.Dense(1, use_bias=False)])
     before = [weight.numpy() for weight in model.weights]
@@ -221,11 +231,17 @@ def test_fewer_epochs_than_phases(tmp_path):
         train(tmp_path, recipe=Recipe(2, 16, 1e-2), phases=phases)
 
 
-def test_the_tutorials_rate_falls_to_a_tenth_every_seven_epochs(tmp_path):
-    recipe = Recipe(25, 1, 1e-3, optimizer="sgd", schedule="steps")
-    rate = recipe.build_optimizer(steps=10)._learning_rate
-    found = [float(rate(10 * epoch + 1)) for epoch in range(25)]
-    np.testing.assert_allclose(found, [1e-3] * 7 + [1e-4] * 7 + [1e-5] * 7 + [1e-6] * 4, rtol=1e-5)
+def test_the_tutorials_rate_falls_to_a_tenth_every_seven_epochs_in_the_batch_where_that_of_pytorch_does():
+    torch = pytest.importorskip("torch")
+    recipe, steps = Recipe(25, 1, 1e-3, optimizer="sgd", schedule="steps"), 10
+    rate = recipe.build_optimizer(steps)._learning_rate
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1e-3)
+    schedule, expected = torch.optim.lr_scheduler.StepLR(optimizer, step_size=7), []
+    for _ in range(25):
+        expected += [schedule.get_last_lr()[0]] * steps
+        optimizer.step()
+        schedule.step()
+    np.testing.assert_allclose([float(rate(step)) for step in range(25 * steps)], expected, rtol=1e-5)
 
 
 def test_sgd_with_momentum_equals_that_of_pytorch():
@@ -249,3 +265,12 @@ def test_rates_by_weight(kind):
     optimizer.apply([keras.ops.ones(2)] * 2, weights)
     moved = [1 - weight.numpy()[0] for weight in weights]
     assert moved[1] == pytest.approx(moved[0] / 4, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_weight_decay_follows_the_rate_of_each_weight(kind):
+    weights = [keras.Variable(np.ones(2, "float32"), name=name) for name in ("kernel0", "kernel1", "bias")]
+    factors = {weight.path: factor for weight, factor in zip(weights, (1.0, 0.25, 1.0), strict=True)}
+    optimizer = Recipe(1, 1, 0.1, kind, "constant", weight_decay=0.5).build_optimizer(5, factors=factors)
+    optimizer.apply([keras.ops.zeros(2)] * 3, weights)
+    np.testing.assert_allclose([weight.numpy()[0] for weight in weights], [0.95, 0.9875, 1.0], rtol=1e-6)

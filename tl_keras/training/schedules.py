@@ -17,7 +17,8 @@ class Recipe:
         schedule: `one_cycle`: the rate rises to its peak over `warmup` of all steps and falls to zero along a cosine
             (Smith and Topin, "Super-Convergence", 2018); `steps`: it falls to a tenth every `step_epochs` epochs;
             `constant`.
-        weight_decay: decoupled (Loshchilov and Hutter, 2019); biases are left out.
+        weight_decay: decoupled (Loshchilov and Hutter, 2019); biases, and what normalisation layers scale and shift
+            by, are left out.
         clip_norm: the most that the norm of all gradients together may be (Pascanu et al., "On the difficulty of
             training recurrent neural networks", 2013); None leaves them as they are.
         label_smoothing: share of each label spread over all classes (Szegedy et al., 2016).
@@ -59,7 +60,7 @@ class Recipe:
         }[self.optimizer]
         kind = _with_factors(kind, factors) if factors else kind
         optimizer = kind(schedule, weight_decay=self.weight_decay, global_clipnorm=self.clip_norm, **arguments)
-        optimizer.exclude_from_weight_decay(var_names=["bias"])
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         return optimizer
 
     def _schedule(self, steps: int, epochs: int, peak: float):
@@ -69,7 +70,8 @@ class Recipe:
         if self.schedule == "steps":
             falls = range(self.step_epochs, epochs, self.step_epochs)
             rates = [peak * 0.1**fall for fall in range(len(falls) + 1)]
-            return schedules.PiecewiseConstantDecay([fall * steps for fall in falls], rates) if falls else peak
+            # A boundary is the last step with the rate before it, and steps count from 0.
+            return schedules.PiecewiseConstantDecay([fall * steps - 1 for fall in falls], rates) if falls else peak
         warmup = max(1, int(self.warmup * steps * epochs))
         return schedules.CosineDecay(
             initial_learning_rate=peak / 25,
@@ -94,5 +96,10 @@ def _with_factors(kind: type[keras.optimizers.Optimizer], factors: dict[str, flo
 
         def update_step(self, gradient, variable, learning_rate):
             super().update_step(gradient, variable, learning_rate * self.factors[self._get_variable_index(variable)])
+
+        def _apply_weight_decay(self, variables):
+            for variable in filter(self._use_weight_decay, variables):
+                factor = self.factors[self._get_variable_index(variable)]
+                variable.assign(variable * (1 - (self.weight_decay or 0.0) * self.learning_rate * factor))
 
     return RatesByWeight
