@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -21,6 +22,16 @@ def class_folders(root: Path, classes=("dog", "cat"), count=10, start=0) -> Path
         for index in range(count):
             paint(root / name / f"{index:02}.png", start + 20 * number + index)
     return root
+
+
+def arrays(shape=(8, 8, 3), **others) -> dict:
+    """What an .npz of three classes holds."""
+    rng = np.random.default_rng(0)
+    made = {}
+    for part, count in (("train", 12), ("test", 6)):
+        made[f"x_{part}"] = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
+        made[f"y_{part}"] = np.arange(count) % 3
+    return {**made, **others}
 
 
 def values(split):

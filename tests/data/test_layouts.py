@@ -174,7 +174,12 @@ def test_a_test_image_is_not_learned(tmp_path, capfd):
     assert values(data.train) == [20, 21, 23, 0, 1, 2, 3] and data.train.labels.tolist() == [0] * 3 + [1] * 4
     assert len(data.test) == 6, "what is measured on stays whole"
     out, err = capfd.readouterr()
-    assert out == "" and err.count("\n") == 1 and "WARNING" in err and " 2 training images" in err
+    assert (
+        out == ""
+        and err.count("\n") == 1
+        and "WARNING" in err
+        and " 2 images of the train split are also in the test images" in err
+    )
     class_folders(tmp_path / "val", count=4)
     fails("expected training images of every class, received none of 'cat'", tmp_path)
 

@@ -150,7 +150,7 @@ def test_what_is_no_part_of_the_whole_is_refused(options):
 
 
 def test_too_few_images_are_told():
-    with pytest.raises(InputError, match="expected images of every class on both sides, received 1437 images of 10"):
+    with pytest.raises(InputError, match="limit: expected at least 10, to have images of every class, received 5"):
         Selection("digits", limit=5).load(VIEW)
     with pytest.raises(InputError, match=r"images per class: expected 1 to .*, received 200"):
         few(200, largest=200)
@@ -236,7 +236,7 @@ def test_a_default_that_is_there_but_damaged_or_unknown_is_not_replaced(tmp_path
     (tmp_path / "mnist.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(InputError, match=r"mnist.npz: expected a whole .npz"):
         asked(None, "mnist", str(tmp_path), None)
-    for name in ("cifar11", "no/such.npz", "", "a" * 5000, "a\0b"):
+    for name in ("cifar11", "no/such.npz", "a" * 5000, "a\0b"):
         with pytest.raises(InputError, match="expected cifar10, mnist, digits, tfds:NAME, a path"):
             asked(None, name, None, None)
     assert capfd.readouterr() == ("", "")

@@ -2,18 +2,18 @@
 
 import json
 import os
-import pickle
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up import class_folders, fails, values
+from made_up import arrays, class_folders, fails, values
 
-from tl_keras.data.lazy import LazyImages
-from tl_keras.data.sources import load
+from tl_keras.data.sources import files, load, location
+from tl_keras.errors import InputError
 
 REAL = os.environ.get("TL_KERAS_DATA")
 
@@ -41,81 +41,6 @@ def test_digits_are_the_scans_of_scikit_learn_in_a_fixed_stratified_split():
 def test_size_resizes_arrays():
     data = load("digits", size=(16, 12))
     assert data.train.images.shape == (1437, 16, 12, 3) and data.train.images.dtype == np.uint8
-
-
-# ------------------------------------------------------------------------------------------------- arrays
-
-
-def arrays(shape=(8, 8, 3), **others):
-    rng = np.random.default_rng(0)
-    made = {}
-    for part, count in (("train", 12), ("test", 6)):
-        made[f"x_{part}"] = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
-        made[f"y_{part}"] = np.arange(count) % 3
-    return {**made, **others}
-
-
-def test_npz_images_come_out_as_they_are(tmp_path):
-    made = arrays(y_train=np.arange(12).reshape(-1, 1) % 3, class_names=np.array(["x", "y", "z"]))
-    np.savez(tmp_path / "mine.npz", **made)
-    data = load(tmp_path / "mine.npz")
-    assert data.name == "mine" and data.class_names == ("x", "y", "z")
-    np.testing.assert_array_equal(data.train.images, made["x_train"])
-    np.testing.assert_array_equal(data.test.images, made["x_test"])
-    assert data.train.labels.tolist() == [0, 1, 2] * 4
-
-
-@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1)])
-def test_grey_npz_is_repeated_to_three_channels(tmp_path, shape):
-    made = arrays(shape)
-    np.savez_compressed(tmp_path / "grey.npz", **made)
-    data = load(tmp_path / "grey.npz")
-    assert data.class_names == ("0", "1", "2")
-    for channel in range(3):
-        np.testing.assert_array_equal(data.train.images[..., channel], made["x_train"].reshape(12, 8, 8))
-
-
-@pytest.mark.parametrize(
-    "others, match",
-    [
-        ({"x_train": np.zeros((12, 8, 8, 3), "float32")}, "expected x_train uint8.*received float32"),
-        ({"x_test": np.zeros((6, 3, 8, 8), "uint8")}, "x_test uint8.*received uint8 .6, 3, 8, 8.*channels last"),
-        ({"x_train": np.zeros((0, 8, 8, 3), "uint8")}, "expected x_train uint8"),
-        ({"x_test": np.zeros((6, 9, 9, 3), "uint8")}, "expected train and test images of one size"),
-        ({"y_train": np.eye(12)[:, :3]}, r"expected y_train integers \(12,\), received float64 \(12, 3\)"),
-        ({"y_train": np.arange(11) % 3}, r"expected y_train integers \(12,\), received int64 \(11,\)"),
-        ({"y_test": np.full(6, 3)}, "expected labels from 0 to 2, received 3 to 3"),
-        ({"y_train": np.arange(12) % 3 * 10**9}, "expected labels 0, 1, 2, ... without gaps, received 3 classes"),
-        ({"y_train": np.arange(12) % 3 - 1}, "without gaps"),
-        ({"y_train": np.zeros(12, int), "y_test": np.zeros(6, int)}, "expected two classes or more, received 1"),
-        ({"class_names": np.array(["a", "b"])}, "expected labels from 0 to 1, received 0 to 2"),
-        ({"class_names": np.array(list("abcd"))}, "expected training images of every class, received none of 'd'"),
-        ({"x_train": np.array([None] * 12)}, "plain arrays, received one that fails with.*allow_pickle"),
-    ],
-)
-def test_npz_arrays_that_do_not_fit(tmp_path, others, match):
-    np.savez(tmp_path / "mine.npz", **arrays(**others))
-    fails(match, tmp_path / "mine.npz")
-
-
-class Evil:
-    def __reduce__(self):
-        return os._exit, (66,)
-
-
-def test_damaged_npz_files(tmp_path):
-    path = tmp_path / "mine.npz"
-    made = arrays()
-    del made["y_test"]
-    np.savez(path, **made)
-    fails("expected arrays x_train, y_train, x_test, y_test, received x_train, y_train, x_test; add y_test", path)
-    np.savez(path, **arrays())
-    whole = path.read_bytes()
-    np.save(tmp_path / "one.npy", np.zeros(3))
-    foreign = [(tmp_path / "one.npy").read_bytes(), pickle.dumps(Evil()), b"", b"text"]
-    for damaged in [whole[: len(whole) // 2], whole.replace(b"NUMPY", b"numpy"), *foreign]:
-        path.write_bytes(damaged)
-        fails("mine.npz: expected a whole .npz of plain arrays, received one that fails with", path)
 
 
 # ------------------------------------------------------------------------------------------ named sets
@@ -181,22 +106,42 @@ def test_what_is_said_of_a_set_fits_into_a_file(tmp_path):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("most, lazy", [(12 * 16 * 16 * 3, False), (12 * 16 * 16 * 3 - 1, True)])
-def test_arrays_that_grow_too_large_are_resized_when_they_are_read(tmp_path, monkeypatch, most, lazy):
-    np.savez(tmp_path / "mine.npz", **arrays())
-    expected = load(tmp_path / "mine.npz", size=(16, 16)).train.images
-    monkeypatch.setattr("tl_keras.data.sources.EAGER_BYTES", most)
-    images = load(tmp_path / "mine.npz", size=(16, 16)).train.images
-    assert isinstance(images, LazyImages) is lazy and images.shape == (12, 16, 16, 3)
-    np.testing.assert_array_equal(images[:], expected)
-
-
 def test_names_that_mean_nothing(tmp_path):
-    for name in ("cifar11", "no/such.npz", "", "a" * 5000, "a\0b"):
+    for name in ("cifar11", "no/such.npz", "a" * 5000, "a\0b"):
         fails("expected cifar10, mnist, digits, tfds:NAME, a path", name)
-    fails("data directory: expected a folder", "mnist", data_dir=tmp_path / "gone")
+    for folder in (tmp_path / "gone", "", " "):
+        fails("data directory: expected a folder", "mnist", data_dir=folder)
     (tmp_path / "notes.txt").touch()
     fails("expected a folder, .zip, .npz, .csv or .tsv", tmp_path / "notes.txt")
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t"])
+@pytest.mark.parametrize("ask", [load, location, files])
+def test_a_variable_that_is_not_set_is_not_the_current_folder(tmp_path, monkeypatch, ask, name):
+    class_folders(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="expected a name or a path, received"):
+        ask(name)
+    with pytest.raises(InputError, match="data directory: expected a folder, received ''"):
+        ask("pets", data_dir="")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".zip", ".npz"])
+def test_suffixes_may_be_written_in_capitals(tmp_path, suffix):
+    class_folders(tmp_path)
+    path = tmp_path / f"set{suffix.upper()}"
+    if suffix == ".npz":
+        np.savez(tmp_path / "set.npz", **arrays())
+        (tmp_path / "set.npz").rename(path)
+    elif suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in tmp_path.glob("*/*.png"):
+                archive.write(file, file.relative_to(tmp_path))
+    else:
+        rows = [f"{file.relative_to(tmp_path)},{file.parent.name}" for file in tmp_path.glob("*/*.png")]
+        path.write_text("\n".join(rows).replace(",", "\t" if suffix == ".tsv" else ","))
+    for data in (load(path), *([load("set", data_dir=tmp_path)] if suffix in (".npz", ".zip") else [])):
+        assert data.name == "set" and len(data.train) + len(data.test) in (18, 20)
 
 
 def test_importing_sources_and_using_local_sets_leaves_tensorflow_alone(tmp_path):

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from tl_keras.errors import InputError
 
 MAX_BYTES = 64 * 2**30
+HEADROOM, SHARE = 2**30, 10  # a GiB of the disk or a tenth of it, whichever is less, stays free
 
 
 def unpack(archive: str | Path, folder: str | Path | None = None) -> Path:
@@ -29,8 +30,8 @@ def unpack(archive: str | Path, folder: str | Path | None = None) -> Path:
         The folder.
 
     Raises:
-        InputError: damaged or encrypted, links, absolute names or `..` inside, more than `MAX_BYTES` or than the
-            disk has room for.
+        InputError: damaged or encrypted, links, absolute names or `..` inside, more than `MAX_BYTES` or than may be
+            put on the disk.
 
     >>> unpack("hymenoptera.zip")  # doctest: +SKIP
     PosixPath('/home/me/.cache/tl_keras/hymenoptera-1f0c6a2b9d3e4f57')
@@ -43,7 +44,8 @@ def unpack(archive: str | Path, folder: str | Path | None = None) -> Path:
     partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
         with zipfile.ZipFile(archive) as zipped:
-            _refuse_unsafe(archive, zipped.infolist(), shutil.disk_usage(partial).free)
+            _refuse_unsafe(archive, zipped.infolist())
+            _refuse_too_large(archive, sum(member.file_size for member in zipped.infolist()), partial)
             zipped.extractall(partial)
         _rename(partial, folder)
     except InputError:
@@ -71,7 +73,7 @@ def _cache_folder(archive: Path) -> Path:
     return cache / f"{archive.stem}-{key}"
 
 
-def _refuse_unsafe(archive: Path, members: list[zipfile.ZipInfo], free: int) -> None:
+def _refuse_unsafe(archive: Path, members: list[zipfile.ZipInfo]) -> None:
     for member in members:
         path = PurePosixPath(member.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts:
@@ -83,12 +85,28 @@ def _refuse_unsafe(archive: Path, members: list[zipfile.ZipInfo], free: int) -> 
                 f"{archive}: expected files and folders, received the link or device {member.filename!r}; "
                 "pack the files themselves"
             )
-    total = sum(member.file_size for member in members)  # zipfile never writes more than it declares
-    if total > min(MAX_BYTES, free):
+
+
+def _refuse_too_large(archive: Path, size: int, folder: Path) -> None:
+    """Refuse what would fill the disk of `folder`; zipfile never writes more than the archive declares."""
+    if size > MAX_BYTES:
         raise InputError(
-            f"{archive}: expected at most {min(MAX_BYTES, free) >> 20} MiB unpacked, received {total >> 20} MiB; "
-            "make room, or unpack it yourself and give the folder"
+            f"{archive}: expected at most {MAX_BYTES >> 20} MiB unpacked, received {size >> 20} MiB; unpack it "
+            "yourself and give the folder"
         )
+    disk = shutil.disk_usage(folder)
+    kept_free = min(HEADROOM, disk.total // SHARE)
+    lacking = size + kept_free - disk.free
+    if lacking > 0:
+        raise InputError(
+            f"{archive}: expected room for {_mib(size)} MiB on the disk of {folder.parent}, and {_mib(kept_free)} MiB "
+            f"that stay free, received {disk.free >> 20} MiB; free another {_mib(lacking)} MiB, or unpack it elsewhere "
+            "and give the folder"
+        )
+
+
+def _mib(size: int) -> int:
+    return -(-size >> 20)  # rounded up
 
 
 def _rename(partial: Path, folder: Path) -> None:

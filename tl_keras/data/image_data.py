@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
+
+# Class names are lines of labels.txt and cells of tables: no control characters, no separators of lines, nothing that
+# UTF-8 cannot hold.
+UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class ImageData:
         name: the set really used.
         train: images to learn from.
         test: images to measure on.
-        quarantine: images that could not be decoded, and training images that are among the test images too.
+        quarantine: images that were left out: broken, held out too (`leakage`), of two labels, or of none that is told.
         mirror: whether a mirrored image is still of its class.
         validation: images to choose by, where the set has some, or a study cut some from the training images.
         unlabelled: images whose classes are hidden.
@@ -51,23 +57,40 @@ class ImageData:
     source: str = ""
 
     def __post_init__(self):
-        if not (self.train.labelled and self.test.labelled):
-            raise InputError(f"{self.name}: expected a class for every training and test image, received none; add it")
-        counts = np.bincount(self.train.labels, minlength=len(self.class_names))
-        if len(counts) < 2:
-            raise InputError(f"{self.name}: expected two classes or more, received {len(counts)}; add another class")
-        if not counts.all():
-            lacking = self.class_names[int(np.argmin(counts))]
-            raise InputError(
-                f"{self.name}: expected training images of every class, received none of {lacking!r}; "
-                "add some or remove the class"
-            )
-        if not len(self.test):
-            raise InputError(f"{self.name}: expected test images, received none; add some")
+        self._check_class_names()
+        for part, split in (("training", self.train), ("test", self.test), ("validation", self.validation)):
+            if split is not None:
+                self._check_classes(part, split)
         if self.train.images.shape[1:] != self.test.images.shape[1:]:
             raise InputError(
                 f"{self.name}: expected train and test images of one size, received {self.train.images.shape[1:]} "
                 f"and {self.test.images.shape[1:]}; give a size to resize them to"
+            )
+
+    def _check_class_names(self) -> None:
+        names = self.class_names
+        if len(names) < 2:
+            raise InputError(f"{self.name}: expected two classes or more, received {len(names)}; add another class")
+        twice = [name for name, other in pairwise(sorted(names)) if name == other]
+        if twice:
+            raise InputError(f"{self.name}: expected a name for each class, received {twice[0]!r} twice; rename one")
+        unfit = [name for name in names if not name or UNFIT.search(name)]
+        if unfit:
+            raise InputError(
+                f"{self.name}: expected class names of one line without control characters, received {unfit[0]!r}; "
+                "rename the class"
+            )
+
+    def _check_classes(self, part: str, split: Split) -> None:
+        if not split.labelled:
+            raise InputError(f"{self.name}: expected a class for every {part} image, received none; add it")
+        counts = np.bincount(split.labels, minlength=len(self.class_names))
+        if not counts.all():
+            first = next(iter(self.quarantine), None)
+            left_out = f" ({len(self.quarantine)} are left out, the first: {first.id}: {first.reason})" if first else ""
+            raise InputError(
+                f"{self.name}: expected {part} images of every class, received none of "
+                f"{self.class_names[int(np.argmin(counts))]!r}{left_out}; add some or remove the class"
             )
 
     @property

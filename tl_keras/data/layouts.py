@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import csv
+import io
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tl_keras.errors import InputError
 
-TEST_PARTS = ("test", "validation", "val")
+# What a split may be called, in any case, and with "set" behind it.
+SPLITS = {
+    "train": "train", "training": "train", "test": "test", "testing": "test",
+    "val": "validation", "valid": "validation", "validation": "validation",
+}  # fmt: skip
+HELD_OUT = ("test", "validation")  # the first that there is is measured on, the next chosen by
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+MADE_HERE = ("config.json", "saved_model.pb")  # a run and a SavedModel are told by these
 Items = list[tuple[str, str]]
 
 
@@ -22,6 +32,7 @@ class Layout:
         test: the same for the images to measure on; empty if the set does not come with any.
         validation: the same for images to choose by, where there are such beside those to measure on.
         unlabelled: files whose classes are hidden, as in competitions.
+        unread: image files that lie beside these, where no class is told, relative to the folder that was given.
     """
 
     root: Path
@@ -29,6 +40,7 @@ class Layout:
     test: Items
     validation: Items = field(default_factory=list)
     unlabelled: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
     def __post_init__(self):
         if not self.train:
@@ -46,33 +58,59 @@ class Layout:
                     f"only in {part}; add what is missing"
                 )
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of their numbers."""
+        return ordered({label for _, label in self.train})
+
+
+def ordered(names: Iterable[str]) -> tuple[str, ...]:
+    """Class names in the order in which they are numbered: by value where all are whole numbers, else as text.
+
+    >>> ordered(["10", "9", "0"]), ordered(["10", "9", "a"])
+    (('0', '9', '10'), ('10', '9', 'a'))
+    """
+    as_text = sorted(names)
+    return tuple(sorted(as_text, key=int) if all(name.isdecimal() for name in as_text) else as_text)
+
+
+def split_of(name: str) -> str | None:
+    """The split that a folder or a cell of this name is, `train`, `test` or `validation`; None where it is none.
+
+    >>> split_of("Training_Set"), split_of("VAL"), split_of("cat")
+    ('train', 'validation', None)
+    """
+    return SPLITS.get(re.sub("[ _-]?set$", "", name.lower()))
+
 
 def read_folder(root: Path) -> Layout:
-    """Class folders under `train/` and `test/`, `validation/` or `val/`, or under `root`.
+    """Class folders under the splits train, test and validation (`SPLITS` has their names), or under `root`.
 
     Of several labelled parts the first is the one to measure on, and the next to choose by; a `test/` without class
     folders holds images whose classes are hidden. Tiny-ImageNet's `train/CLASS/images/` and `val/images/` with
     `val_annotations.txt` are read too. Hidden files are not; a single outer folder, as archives have one, is stepped
-    into.
+    into. Of a class called as a split is, such as `test`, beside others it is asked what is meant.
 
     Raises:
-        InputError: no images, an empty class folder, one class only, other classes to test on than to train on.
+        InputError: no images, an empty class folder, one class only, other classes to test on than to train on, test
+            or validation images alone, the output of a run among the classes.
     """
-    root = _without_outer_folders(root)
-    if not (root / "train").is_dir():
-        return Layout(root, _class_folders(root, root), [])
-    train = _class_folders(root, root / "train")
+    given, root = root, _without_outer_folders(root)
+    folders = _split_folders(root)
+    train = _class_folders(root, folders.get("train", root))
     classes = {label for _, label in train}
-    parts = {part: _held_out(root, root / part, classes) for part in TEST_PARTS if (root / part).is_dir()}
-    labelled = [items for items in parts.values() if items]
-    hidden = [file for part, items in parts.items() if not items for file in _images(root, root / part)]
-    test, validation = [*labelled, [], []][:2]
-    return Layout(root, train, test, validation, hidden)
+    parts = {part: _held_out(root, folders[part], classes) for part in HELD_OUT if part in folders}
+    hidden = [file for part, items in parts.items() if not items for file in _files(root, folders[part])]
+    test, validation = [*filter(None, parts.values()), [], []][:2]
+    read = {root / file for file in [*(file for file, _ in [*train, *test, *validation]), *hidden]}
+    images = [file for file in _files(given, given) if file.lower().endswith(IMAGE_SUFFIXES)]
+    unread = [file for file in images if given / file not in read]
+    return Layout(root, train, test, validation, hidden, unread)
 
 
 def _without_outer_folders(root: Path) -> Path:
     inside = _subfolders(root)
-    while len(inside) == 1 and inside[0].name != "train" and _subfolders(inside[0]):
+    while len(inside) == 1 and not split_of(inside[0].name) and _subfolders(inside[0]):
         root = inside[0]
         inside = _subfolders(root)
     return root
@@ -84,20 +122,49 @@ def _subfolders(folder: Path) -> list[Path]:
     )
 
 
+def _split_folders(root: Path) -> dict[str, Path]:
+    """The folders in `root` that are splits; none where all of its folders are classes."""
+    found: dict[str, Path] = {}
+    for folder in _subfolders(root):
+        part = split_of(folder.name)
+        if part in found:
+            raise InputError(
+                f"{root}: expected one folder of {part} images, received {found[part].name!r} and {folder.name!r}; "
+                "put them together or take one away"
+            )
+        if part:
+            found[part] = folder
+    if found and not ("train" in found and _subfolders(found["train"])):
+        raise InputError(
+            f"{root}: expected class folders, or train/ with class folders in it, received "
+            f"{_few({folder.name for folder in _subfolders(root)})}; add train/CLASS/, or give a class that is called "
+            "as a split is another name"
+        )
+    return found
+
+
 def _class_folders(root: Path, folder: Path) -> Items:
-    items = []
+    items: Items = []
     for one in _subfolders(folder):
-        images = one / "images" if (one / "images").is_dir() else one
-        files = _images(root, images)
+        files = _files(root, one / "images" if (one / "images").is_dir() else one)
         if not files:
             raise InputError(f"{one}: expected images in the class folder, received none; add some or remove it")
+        made_here = [file for file in files if PurePosixPath(file).name in MADE_HERE]
+        if made_here:
+            raise InputError(
+                f"{one}: expected images of a class, received {made_here[0]!r}, which is of a run or of a saved model; "
+                "move that folder away"
+            )
         items += [(file, one.name) for file in files]
-    if not items:
-        raise InputError(f"{folder}: expected folders of images, one per class, received none; add them")
+    if all(split_of(label) for _, label in items):
+        raise InputError(
+            f"{folder}: expected folders of images, one per class, received "
+            f"{_few({label for _, label in items}) or 'none'}; add them"
+        )
     return items
 
 
-def _images(root: Path, folder: Path) -> list[str]:
+def _files(root: Path, folder: Path) -> list[str]:
     """The files below `folder`, hidden ones left out, relative to `root`."""
     files = sorted(path.relative_to(root) for path in folder.rglob("*") if path.is_file())
     return [path.as_posix() for path in files if not any(part.startswith(".") for part in path.parts)]
@@ -105,9 +172,9 @@ def _images(root: Path, folder: Path) -> list[str]:
 
 def _held_out(root: Path, folder: Path, classes: set[str]) -> Items:
     """The labelled images in `folder`; none where it lacks or, as in competitions, has no labels."""
-    annotations = folder / f"{folder.name}_annotations.txt"
-    if annotations.is_file():
-        rows = [line.split("\t") for line in _lines(annotations) if line.strip()]
+    annotations = next(folder.glob("*_annotations.txt"), None)
+    if annotations:
+        rows = [line.split("\t") for line in _text(annotations).split("\n") if line.strip()]
         if any(len(row) < 2 for row in rows):
             raise InputError(f"{annotations}: expected lines of file, tab, class, received others; mend them")
         images = (folder / "images").relative_to(root)
@@ -120,7 +187,7 @@ def _held_out(root: Path, folder: Path, classes: set[str]) -> Items:
 
 
 def read_manifest(path: Path) -> Layout:
-    """A .csv or .tsv of path,label and optionally split (train, or test, validation, val); the header is optional.
+    """A .csv or .tsv of path,label and optionally split (`SPLITS` has their names); the header is optional.
 
     Paths are relative to the manifest.
 
@@ -128,7 +195,8 @@ def read_manifest(path: Path) -> Layout:
         InputError: missing columns or files, an unknown split, one class only.
     """
     try:
-        rows = list(csv.reader(_lines(path), delimiter="\t" if path.suffix == ".tsv" else ",", strict=True))
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+        rows = list(csv.reader(io.StringIO(_text(path)), delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise InputError(f"{path}: expected path,label lines, received a broken one ({error}); mend it") from error
     numbered = [(number, [cell.strip() for cell in row]) for number, row in enumerate(rows, 1) if any(row)]
@@ -138,24 +206,24 @@ def read_manifest(path: Path) -> Layout:
         columns, numbered = header, numbered[1:]
     if not {"path", "label"} <= set(columns):
         raise InputError(f"{path}: expected the columns path and label, received {', '.join(header)}; rename them")
-    parts: dict[str, Items] = {part: [] for part in ("train", *TEST_PARTS)}
+    parts: dict[str | None, Items] = {part: [] for part in ("train", *HELD_OUT)}
     for number, row in numbered:
         cells = dict(zip(columns, row, strict=False))
-        part = cells.get("split") or "train"
-        if not cells.get("path") or not cells.get("label") or part not in ("train", *TEST_PARTS):
+        part = split_of(cells.get("split") or "train")
+        if not cells.get("path") or not cells.get("label") or part not in parts:
             raise InputError(
                 f"{path}, line {number}: expected path,label and optionally train, test or val, received "
                 f"{','.join(row)!r}; mend the line"
             )
         parts[part].append((cells["path"], cells["label"]))
     _check_files(path, path.parent, [item for items in parts.values() for item in items])
-    test, validation = [*filter(None, (parts[part] for part in TEST_PARTS)), [], []][:2]
+    test, validation = [*filter(None, (parts[part] for part in HELD_OUT)), [], []][:2]
     return Layout(path.parent, parts["train"], test, validation)
 
 
-def _lines(path: Path) -> list[str]:
+def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig").split("\n")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected a text file in UTF-8, received {error}; save it anew") from error
 

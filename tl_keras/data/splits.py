@@ -6,6 +6,7 @@ identity of each image. Cutting a split never copies more than the rows it keeps
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -79,7 +80,7 @@ def fingerprint(images: np.ndarray | LazyImages) -> str:
     """SHA-256 of images; lazy ones are told by what they are made from and by what is made of it.
 
     >>> fingerprint(np.zeros((2, 4, 4, 3), "uint8"))[:8]
-    '2c63ff86'
+    '25c18f3e'
     """
     digest = hashlib.sha256(repr(np.shape(images)).encode())
     while isinstance(images, LazyImages):
@@ -112,7 +113,8 @@ def by_class(split: Split, classes: Sequence[int]) -> Split:
 def stratified(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     """Cut `split` in two, the second holding `fraction` of every class; the same seed gives the same cut.
 
-    Images with the same pixels go to the same side, so that nothing is measured on an image that was learned.
+    Images with the same pixels go to the same side, so that nothing is measured on an image that was learned. Of a
+    class for which the fraction would be less than an image, there is one.
 
     Raises:
         InputError: a class has too few images to stand on both sides.
@@ -120,16 +122,20 @@ def stratified(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     from sklearn.model_selection import train_test_split
 
     distinct, copy_of = _distinct(split)
+    labels = split.labels[distinct]
     try:
-        _, second = train_test_split(
-            np.arange(len(distinct)), test_size=fraction, stratify=split.labels[distinct], random_state=seed
-        )
+        _, second = train_test_split(np.arange(len(distinct)), test_size=fraction, stratify=labels, random_state=seed)
     except ValueError as error:
         raise InputError(
             f"stratified split: expected images of every class on both sides, received {len(split)} images of "
             f"{len(split.class_names)} classes for a fraction of {fraction:.3g}; give more images ({error})"
         ) from error
-    in_second = np.isin(copy_of, second)
+    chosen = np.isin(np.arange(len(distinct)), second)
+    for number in np.unique(labels):
+        members = np.flatnonzero(labels == number)
+        if len(np.unique(chosen[members])) == 1:  # all on one side
+            chosen[members[0]] ^= True
+    in_second = chosen[copy_of]
     return split.take(np.flatnonzero(~in_second)), split.take(np.flatnonzero(in_second))
 
 
@@ -174,7 +180,7 @@ def digests(split: Split) -> np.ndarray:
     images = split.images
     while isinstance(images, LazyImages):
         images = images.source
-    return np.array([hashlib.blake2b(images[row].tobytes()).hexdigest() for row in range(len(split))])
+    return np.array([hashlib.blake2b(images[row].tobytes()).hexdigest() for row in range(len(split))], dtype="U128")
 
 
 def _distinct(split: Split) -> tuple[np.ndarray, np.ndarray]:
@@ -183,10 +189,28 @@ def _distinct(split: Split) -> tuple[np.ndarray, np.ndarray]:
 
 
 def limit(split: Split, count: int | None, seed: int) -> Split:
-    """At most `count` images, every class in proportion (None keeps all), for a quick try."""
+    """At most `count` images, every class in proportion and with one at least (None keeps all), for a quick try.
+
+    Raises:
+        InputError: fewer images than classes.
+    """
     if count is None or count >= len(split):
         return split
-    return stratified(split, count / len(split), seed)[1]
+    classes = np.unique(split.labels)
+    if count < len(classes):
+        raise InputError(
+            f"limit: expected at least {len(classes)}, to have images of every class, received {count}; raise it"
+        )
+    with contextlib.suppress(InputError):  # refused where one side is too small for it, be it the one nobody sees
+        part = stratified(split, count / len(split), seed)[1]
+        if len(part) <= count:
+            return part
+    order = np.random.default_rng(seed).permutation(len(split))
+    place = np.empty(len(split))  # of each image in its class, from 0 to 1: the first of every class comes first
+    for number in classes:
+        members = order[split.labels[order] == number]
+        place[members] = np.arange(len(members)) / len(members)
+    return split.take(np.sort(np.argsort(place, kind="stable")[:count]))
 
 
 def drawn(count: int, most: int) -> np.ndarray:
