@@ -1,5 +1,6 @@
 """Unpacking: whole or not at all, and nothing outside the folder."""
 
+import shutil
 import stat
 import struct
 import zipfile
@@ -57,6 +58,22 @@ def test_unpack_refuses_more_than_its_bound(tmp_path):
     archive.write_bytes(data)
     with pytest.raises(InputError, match="MiB unpacked, received 81919 MiB"):
         unpack(archive, tmp_path / "to/set")
+
+
+@pytest.mark.parametrize(
+    "total, free, kept_free",
+    [(20 << 20, 20 << 20, 2), (20 << 20, 11 << 20, 2), (500 << 30, (1 << 30) + (9 << 20), 1024), (20 << 20, 0, 2)],
+)
+def test_unpacking_leaves_some_of_the_disk_free(tmp_path, monkeypatch, total, free, kept_free):
+    archive = zipped(tmp_path / "set.zip", {"1.png": b"x" * (10 << 20)})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(total, total - free, free))
+    if free >= (10 + kept_free) << 20:
+        assert (unpack(archive, tmp_path / "to/set") / "1.png").stat().st_size == 10 << 20
+        return
+    said = f"room for 10 MiB .*, and {kept_free} MiB that stay free, received {free >> 20} MiB; free another "
+    with pytest.raises(InputError, match=said + f"{10 + kept_free - (free >> 20)} MiB"):
+        unpack(archive, tmp_path / "to/set")
+    assert list((tmp_path / "to").iterdir()) == []
 
 
 def test_a_damaged_archive_leaves_nothing_behind(tmp_path):

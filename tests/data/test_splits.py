@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tl_keras.data.sources import load
 from tl_keras.data.splits import Split, by_class, drawn, limit, per_class, stratified
 from tl_keras.errors import InputError
 
@@ -100,6 +101,43 @@ def test_limit_keeps_the_proportions():
     assert limit(split, 30, seed=0).ids.tolist() == limit(split, 30, seed=0).ids.tolist()
     for count in (None, 90, 1000):
         assert limit(split, count, seed=0) is split
+
+
+@pytest.mark.parametrize("counts", [[4, 4], [7, 1], [1, 1, 1], [2, 9, 3, 1], [3] * 10, [30, 2], [1, 25, 1]])
+@pytest.mark.parametrize("copies", [1, 3])
+def test_every_limit_from_the_number_of_classes_on_gives_some_of_every_class(counts, copies):
+    split = split_of(counts)
+    rows = np.sort(np.concatenate([np.arange(len(split)), np.zeros(copies - 1, int)]))  # copies of one image
+    split = Split(split.images[rows], split.labels[rows], split.class_names)
+    for count in range(len(counts), len(split) + 2):
+        part = limit(split, count, seed=1)
+        assert len(part) == len(set(part.ids)) == min(count, len(split))
+        assert np.bincount(part.labels, minlength=len(counts)).min() >= 1
+        kept = part.ids.astype(int)
+        np.testing.assert_array_equal(part.images, split.images[kept])
+        np.testing.assert_array_equal(part.labels, split.labels[kept])
+        assert part.ids.tolist() == limit(split, count, seed=1).ids.tolist()
+    for count in range(1, len(counts)):
+        with pytest.raises(InputError, match=f"limit: expected at least {len(counts)}, .* received {count}; raise it"):
+            limit(split, count, seed=1)
+
+
+def test_limits_near_the_size_of_a_set_keep_the_proportions():
+    train = load("digits").train
+    for count in (10, 11, 1427, 1428, 1432, 1436):
+        part = limit(train, count, seed=0)
+        assert len(part) == count and len(set(part.ids)) == count
+        share = np.bincount(part.labels) / np.bincount(train.labels)
+        assert np.ptp(share) * np.bincount(train.labels).min() <= 2, "to an image"
+
+
+def test_a_rare_class_is_on_both_sides_of_a_cut():
+    for seed in range(10):
+        first, second = stratified(split_of([100, 2, 3]), 0.2, seed)
+        assert np.bincount(second.labels).tolist()[1:] == [1, 1] and np.bincount(first.labels).tolist()[1:] == [1, 2]
+        first, second = stratified(split_of([100, 2]), 0.9, seed)
+        assert np.bincount(first.labels)[1] == np.bincount(second.labels)[1] == 1
+        assert not contents(first) & contents(second)
 
 
 def test_per_class_draws_so_many_of_each_and_leaves_the_rest():

@@ -189,7 +189,7 @@ def _distinct(split: Split) -> tuple[np.ndarray, np.ndarray]:
 
 
 def limit(split: Split, count: int | None, seed: int) -> Split:
-    """At most `count` images, every class in proportion and with one at least (None keeps all), for a quick try.
+    """`count` images, or all if there are no more (or it is None): every class in proportion, and with one at least.
 
     Raises:
         InputError: fewer images than classes.
@@ -203,7 +203,7 @@ def limit(split: Split, count: int | None, seed: int) -> Split:
         )
     with contextlib.suppress(InputError):  # refused where one side is too small for it, be it the one nobody sees
         part = stratified(split, count / len(split), seed)[1]
-        if len(part) <= count:
+        if len(part) == count:  # else copies went together, or a rare class was added
             return part
     order = np.random.default_rng(seed).permutation(len(split))
     place = np.empty(len(split))  # of each image in its class, from 0 to 1: the first of every class comes first
