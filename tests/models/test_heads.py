@@ -91,6 +91,98 @@ def test_cut_refuses_what_is_no_image_classifier():
             heads.cut(network)
 
 
+def fitted(*given, **options):
+    """Preprocessing whose statistics were learned from images."""
+    layer = layers.Normalization(*given, **options)
+    layer.adapt(np.random.default_rng(1).normal([120, 90, 60], [30, 50, 70], (40, 8, 8, 3)).astype("float32"))
+    return layer
+
+
+def behind(*first, pixels="float32"):
+    """A small classifier that reads what the layers `first` make of the images."""
+    rest = layers.Conv2D(4, 3), layers.BatchNormalization(), layers.GlobalAveragePooling2D(), layers.Dropout(0.5)
+    return keras.Sequential([keras.Input((8, 8, 3), dtype=pixels), *first, *rest, layers.Dense(3)])
+
+
+def two_outputs():
+    """Kept as it is in a flat network."""
+    inputs = keras.Input((8, 8, 3))
+    return keras.Model(inputs, [fitted()(inputs), layers.Rescaling(1 / 255)(inputs)])
+
+
+def features(network):
+    x = np.random.default_rng(2).integers(0, 256, (5, 8, 8, 3)).astype("float32")
+    expected = keras.Model(network.inputs[0], network.layers[-1].input)(x, training=False)
+    return [np.asarray(each, "float32") for each in (keras.Model(*heads.cut(network))(x, training=False), expected)]
+
+
+POLICIES = ["float32", "mixed_float16", "mixed_bfloat16", "float16", "bfloat16"]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("where", ["at the top", "in a network", "in a network of two outputs"])
+def test_fitted_preprocessing_is_copied(tmp_path, policy, where):
+    keras.config.set_dtype_policy(policy)
+    inputs = keras.Input((8, 8, 3))
+    if where == "in a network of two outputs":
+        seen = layers.GlobalAveragePooling2D()(layers.Add()(two_outputs()(inputs)))
+        network = keras.Model(inputs, layers.Dense(3)(seen))
+    else:
+        network = behind(keras.Sequential([inputs, fitted()]) if where == "in a network" else fitted())
+    network.save(tmp_path / "net.keras")
+    found, expected = features(keras.models.load_model(tmp_path / "net.keras"))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert np.abs(expected).max() < 20, "the images were standardised"
+
+
+def test_what_is_random_in_training_alone_or_fitted_otherwise_is_copied():
+    bins = layers.Discretization(num_bins=4)
+    bins.adapt(np.arange(256))
+    known = layers.Normalization(mean=[1, 2, 3], variance=[4, 5, 6])
+    resting = layers.RandomFlip(), layers.GaussianNoise(1.0), layers.SpatialDropout2D(0.5)
+    for first in (bins, known, fitted(axis=None), fitted(invert=True), *resting):
+        np.testing.assert_allclose(*features(behind(first, layers.Rescaling(0.1))), rtol=1e-5, err_msg=first.name)
+    np.testing.assert_allclose(*features(behind(layers.Rescaling(0.1), pixels="uint8")), rtol=1e-5)
+
+
+class Remembers(layers.Layer):
+    """It computes with a number that neither its configuration nor its weights hold."""
+
+    scale = 1.0
+
+    def call(self, x):
+        return x * self.scale
+
+
+def remembering():
+    layer = Remembers()
+    layer.scale = 2.0
+    return layer
+
+
+class AlwaysRandom(layers.Layer):
+    def call(self, x):
+        return x + keras.random.normal(keras.ops.shape(x), stddev=50.0, dtype=x.dtype)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("layer", [remembering, AlwaysRandom])
+def test_cut_refuses_a_layer_whose_copy_computes_something_else(policy, layer):
+    keras.config.set_dtype_policy(policy)
+    network = behind(layer())
+    with pytest.raises(InputError, match="give the features that they give, received others; leave out the layer"):
+        heads.cut(network)
+    assert network(np.zeros((1, 8, 8, 3))).shape == (1, 3), "it is as it was"
+
+
+def test_renewed_draws_weights_and_keeps_fitted_preprocessing():
+    network = behind(fitted())
+    new = heads.renewed(network)
+    x = np.random.default_rng(2).integers(0, 256, (5, 8, 8, 3)).astype("float32")
+    np.testing.assert_array_equal(new.layers[0](x), network.layers[0](x))
+    assert np.abs(new.layers[1].kernel - network.layers[1].kernel).max() > 0.1
+
+
 def test_flat_vit_is_kerashubs(tmp_path):
     keras_hub = pytest.importorskip("keras_hub", reason="the extra kerashub is not installed")
     network = keras_hub.models.ViTBackbone((32, 32, 3), 16, 3, 4, 24, 48)

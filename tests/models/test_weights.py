@@ -95,6 +95,35 @@ def test_damage_among_the_arrays(files, tmp_path):
         backbones.build("mobilenet_0.25", classes=2, weights=str(path), size=64)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["spoilt.weights.h5", "spoilt.h5"])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, name, bad):
+    spoilt = network()
+    layer = spoilt.get_layer("conv_dw_7")
+    layer.set_weights([np.where(np.arange(array.shape[2])[:, None] == 5, bad, array) for array in layer.get_weights()])
+    (spoilt.save_weights if name.endswith("weights.h5") else spoilt.save)(tmp_path / name)
+    with pytest.raises(InputError, match=rf"{name}: expected finite weights, .* in conv_dw_7/kernel; fetch it anew"):
+        backbones.build("mobilenet_0.25", classes=2, weights=str(tmp_path / name), size=64)
+
+
+@pytest.mark.parametrize(
+    "name, policy",
+    [("spoilt.keras", "float32"), ("spoilt.keras", "float16"), ("spoilt.keras", "bfloat16"), ("spoilt.h5", "float32")],
+)
+def test_a_model_whose_weights_are_no_numbers_is_refused(tmp_path, name, policy):
+    keras.config.set_dtype_policy(policy)
+    body = [keras.layers.Flatten(), keras.layers.Dense(4, name="hidden"), keras.layers.Dense(3)]
+    spoilt = keras.Sequential([keras.Input((8, 8, 3)), *body])
+    bias = spoilt.get_layer("hidden").bias
+    bias.assign([0, 0, np.nan, 0])
+    spoilt.save(tmp_path / name)
+    with pytest.raises(InputError, match=rf"{name}: expected finite weights, .* in .*hidden/bias; fetch it anew"):
+        backbones.build(str(tmp_path / name), classes=2)
+    bias.assign([0, 0, 0, 0])
+    spoilt.save(tmp_path / name)
+    assert backbones.build(str(tmp_path / name), classes=2).output_shape == (None, 2)
+
+
 def test_vgg_takes_fc1_and_fc2_where_the_file_has_them(tmp_path):
     whole = keras.applications.VGG16(weights=None, input_shape=(32, 32, 3))
     body = keras.Model(whole.input, whole.get_layer("block5_pool").output)

@@ -75,6 +75,17 @@ def test_copied_weights_are_the_targets_own():
     np.testing.assert_array_equal(source.get_layer("conv1").get_weights()[0], kept)
 
 
+def test_copied_preprocessing_computes_as_the_original():
+    def network(fitted):
+        return keras.Sequential([keras.Input((4,)), fitted, layers.Dense(2)])
+
+    first, second = layers.Normalization(), layers.Normalization()
+    rows = np.random.default_rng(0).normal([1, 2, 3, 4], 5, (100, 4)).astype("float32")
+    first.adapt(rows)
+    strategies.copy_weights(network(first), network(second))
+    np.testing.assert_array_equal(second(rows), first(rows))
+
+
 def test_another_architecture_is_refused():
     with pytest.raises(InputError, match=r"conv2: expected weights of shapes .*received .* from conv2; re-use a net"):
         strategies.copy_weights(cnn.build(8, filters=(40, 16, 160, 128)), cnn.build(2))
@@ -94,14 +105,16 @@ def normalised():
     return keras.Sequential([keras.Input((4,)), base, layers.Dense(2, name="head")])
 
 
-def test_the_digest_sees_every_frozen_byte_and_no_other():
+@pytest.mark.parametrize("policy", ["float32", "float16", "bfloat16"])
+def test_the_digest_sees_every_frozen_byte_and_no_other(policy):
+    keras.config.set_dtype_policy(policy)
     model = normalised()
     strategies.set_trainable(model, Phase(last_layers=1))
     digest = strategies.frozen_digest(model)
     for weight in model.get_layer("base").weights:
         kept = weight.numpy()
         changed = kept.copy()
-        changed.reshape(-1)[-1] = np.nextafter(kept.reshape(-1)[-1], np.float32(9))
+        changed.reshape(-1)[-1] = np.nextafter(kept.reshape(-1)[-1], kept.dtype.type(9))
         weight.assign(changed)
         assert strategies.frozen_digest(model) != digest, f"{weight.path} moved by the smallest step"
         weight.assign(kept)

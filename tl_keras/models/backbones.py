@@ -255,7 +255,7 @@ def _own(entry: Backbone, size: int | None, weights: str):
         raise InputError(
             f"--weights: expected none with a model file, received {weights}; {entry.name} has its own weights"
         )
-    return heads.cut(model_file.load(Path(entry.name)), size)
+    return heads.cut(weight_files.finite(model_file.load(Path(entry.name)), entry.name), size)
 
 
 def _mobilenet(name: str, version: str, width: float) -> Backbone:

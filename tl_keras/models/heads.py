@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tl_keras.errors import InputError
 from tl_keras.quiet import keras
 
-# Names that build() gives; a layer of the same name in a person's model is renamed.
-OURS = ("images", "logits", "probabilities")
+# Names that are given here; a layer of the same name in a person's model is renamed.
+OURS = ("images", "pooled", "logits", "probabilities")
+# Of a copy's features, as a share of the largest: what rounding explains. State that was lost moves them by far more.
+TOLERANCES = {"float16": 1e-2, "bfloat16": 5e-2}
+TOLERANCE = 1e-3
+COMPARED = 3  # random images
 
 
 def logits(features: keras.KerasTensor, classes: int) -> keras.KerasTensor:
@@ -36,10 +42,29 @@ def with_softmax(model: keras.Model) -> keras.Model:
 def renewed(model: keras.Model) -> keras.Model:
     """The same layers with new random weights, drawn from Keras' global seed.
 
+    Fitted preprocessing keeps its statistics: they say how the images are read, and no training would find them.
+
     >>> renewed(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])).count_params()
     10
     """
-    return keras.models.clone_model(model)
+    new = keras.models.clone_model(model)
+    for old, layer in zip(model.layers, new.layers, strict=True):
+        if isinstance(old, keras.layers.Normalization):
+            copy_state(old, layer)
+    return new
+
+
+def copy_state(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
+    """Give `target`, built like `source`, its weights, and what Keras computed of them.
+
+    A fitted Normalization layer reads tensors that it made of its weights; assigning these leaves those as they were.
+
+    >>> copy_state(trained.get_layer("normalization"), model.get_layer("normalization"))  # doctest: +SKIP
+    """
+    target.set_weights(source.get_weights())
+    for part in target._flatten_layers():
+        if isinstance(part, keras.layers.Normalization):
+            part.finalize_state()
 
 
 def input_shape(network: keras.Model, size: int | None = None) -> tuple[int, int, int]:
@@ -70,17 +95,21 @@ def input_shape(network: keras.Model, size: int | None = None) -> tuple[int, int
 def cut(network: keras.Model, size: int | None = None) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """A flat copy of an image classifier without its head: its last dense layer and a softmax behind it.
 
-    Args, errors: as `input_shape`.
+    Args: as `input_shape`.
 
     Returns:
         The images' tensor (B, H, W, 3 or 1) and the features (B, F) that the dense layer read.
+
+    Raises:
+        InputError: as `input_shape`; it ends in something else; or the copy gives other features.
 
     >>> network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(10)])
     >>> cut(network)[1].shape
     (None, 192)
     """
     images = keras.Input(input_shape(network, size), name="images")
-    operations = keras.Model(images, flat(network, images)).operations
+    outputs, originals = _flat(network, images)
+    operations = keras.Model(images, outputs).operations
     while operations and _is_softmax(operations[-1]):
         operations.pop()
     last = operations[-1]
@@ -89,7 +118,32 @@ def cut(network: keras.Model, size: int | None = None) -> tuple[keras.KerasTenso
             f"{network.name}: expected a classifier that ends in a dense layer (and a softmax), received one that "
             f"ends in {type(last).__name__} {last.name}; add a dense layer"
         )
+    _check_copy(network, originals[id(last)], keras.Model(images, last.input))
     return images, last.input
+
+
+def _check_copy(network: keras.Model, head: keras.layers.Layer, body: keras.Model) -> None:
+    """Compare the features that `body`, the copy, gives with what `head` reads in the network itself."""
+    images = np.random.default_rng(0).integers(0, 256, (COMPARED, *body.input_shape[1:])).astype("float32")
+    read, call = [], head.call
+
+    def reading(features, *args, **given):
+        read.append(features)
+        return call(features, *args, **given)
+
+    head.call = reading  # type: ignore[method-assign]
+    try:
+        network(images, training=False)
+    finally:
+        del head.call
+    expected, received = (np.asarray(found, "float32") for found in (read[-1], body(images, training=False)))
+    largest = np.abs(expected[np.isfinite(expected)]).max(initial=0)
+    bound = TOLERANCES.get(body.output.dtype, TOLERANCE) * largest
+    if not np.allclose(received, expected, rtol=0, atol=bound, equal_nan=True):
+        raise InputError(
+            f"{network.name}: expected layers whose copies give the features that they give, received others; leave "
+            "out the layer that cannot be copied, because it is random or keeps state beside its weights"
+        )
 
 
 def flat(network: keras.Model, inputs: keras.KerasTensor) -> keras.KerasTensor:
@@ -103,6 +157,11 @@ def flat(network: keras.Model, inputs: keras.KerasTensor) -> keras.KerasTensor:
     >>> len(keras.Model(inputs, flat(network, inputs)).layers)
     2
     """
+    return _flat(network, inputs)[0]
+
+
+def _flat(network: keras.Model, inputs: keras.KerasTensor) -> tuple[keras.KerasTensor, dict[int, keras.layers.Layer]]:
+    """The output, and the original of each copy under the copy's id."""
     copies: dict[int, tuple] = {}
     taken = set(OURS)
 
@@ -133,8 +192,8 @@ def flat(network: keras.Model, inputs: keras.KerasTensor) -> keras.KerasTensor:
 
     outputs = walk(network, inputs)
     for layer, new in copies.values():
-        new.set_weights(layer.get_weights())
-    return outputs
+        copy_state(layer, new)
+    return outputs, {id(new): layer for layer, new in copies.values()}
 
 
 def flat_vit(network: keras.Model, pixels: keras.KerasTensor) -> keras.KerasTensor:

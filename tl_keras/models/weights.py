@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tl_keras.errors import InputError
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ def load(name: str, path: str, *networks: keras.Model) -> keras.Model:
         networks: built, without optimizer; the file has to fit one of them.
 
     Raises:
-        InputError: no such file, no weight file, a damaged one, or one of another network.
+        InputError: no such file, no weight file, a damaged one, one of another network, or weights that are NaN.
 
     >>> vessel = keras.applications.MobileNet(alpha=0.25, include_top=False, weights=None)  # doctest: +SKIP
     >>> load("mobilenet_0.25", "mobilenet_2_5_224_tf_no_top.h5", vessel)  # doctest: +SKIP
@@ -95,6 +97,23 @@ def load(name: str, path: str, *networks: keras.Model) -> keras.Model:
         network.load_weights(path)
     except Exception as error:
         raise _unreadable(path, error) from error
+    return finite(network, path)
+
+
+def finite(network: keras.Model, path: str) -> keras.Model:
+    """`network`, whose weights came from the file `path`, if they are numbers: one flipped bit can make a NaN.
+
+    Raises:
+        InputError: a weight is NaN or infinite.
+
+    >>> finite(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]), "mine.keras").name  # doctest: +SKIP
+    'sequential'
+    """
+    for weight in network.weights:
+        if not np.isfinite(weight.numpy()).all():
+            raise InputError(
+                f"{path}: expected finite weights, received NaN or infinite ones in {weight.path}; fetch it anew"
+            )
     return network
 
 

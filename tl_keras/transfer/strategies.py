@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tl_keras.errors import InputError
-from tl_keras.models import backbones
+from tl_keras.models import backbones, heads
 from tl_keras.quiet import keras
 
 
@@ -149,7 +149,7 @@ def copy_weights(source: keras.Model, target: keras.Model, new_layers: int = 1) 
                 f"{new.name}: expected weights of shapes {expected}, received {received} from {old.name}; "
                 "re-use a network of the same architecture"
             )
-        new.set_weights(old.get_weights())
+        heads.copy_state(old, new)
 
 
 def set_trainable(model: keras.Model, phase: Phase) -> None:
@@ -216,7 +216,7 @@ def frozen_digest(model: keras.Model) -> str:
     for layer in _leaves(model):
         if not layer.trainable:
             for weight in layer.weights:
-                digest.update(np.ascontiguousarray(weight.numpy()).data)
+                digest.update(weight.numpy().tobytes())  # bfloat16 has no buffer
     return digest.hexdigest()
 
 
