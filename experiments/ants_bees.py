@@ -66,7 +66,7 @@ class Settings(finetune.Settings):
     data: str = option(None, "data set: a name (cifar10, mnist, digits, tfds:NAME) or a path")
     epochs: int = option(25, "passes over the training images", minimum=1)
     batch_size: int = option(4, "images per training step", minimum=1)
-    backbone: str = option("torch_resnet18", "the network to re-use")
+    backbone: str = option("torch_resnet18", "the network to re-use", listed=True)
     strategies: str = option("last_layer,full", "what is compared, separated by commas")
     validation: int = option(
         0, "percentage of the training images held out; 0: the test images are watched", minimum=0, maximum=50

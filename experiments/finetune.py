@@ -47,7 +47,7 @@ class Settings(FineTuningSettings):
     data: str = option(None, "data set: a path, or a name (cifar10, mnist, digits, tfds:NAME)", positional=True)
     epochs: int = option(10, "passes over the training images", minimum=1)
     batch_size: int = option(32, "images per training step", minimum=1)
-    backbone: str = option(None, "NAME or NAME=FILE; of several, separated by commas, a probe chooses one")
+    backbone: str = option(None, "NAME or NAME=FILE; of several, separated by commas, a probe chooses one", listed=True)
     strategies: str = option("probe,lp_ft,full", "what is compared, separated by commas")
     validation: int = option(
         20, "percentage of the training images held out to choose by, where the set has none", minimum=0, maximum=50

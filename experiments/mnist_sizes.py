@@ -61,8 +61,8 @@ class Settings(TransferSettings):
 
     epochs: int = option(50, "passes over the training images", minimum=1)
     batch_size: int = option(32, "images per training step", minimum=1)
-    backbone: str = option("resnet50,vgg19", "the frozen networks, separated by commas")
-    weights: str | None = option(None, "their weights: imagenet, none or files; one for all, or one each")
+    backbone: str = option("resnet50,vgg19", "the frozen networks, separated by commas", listed=True)
+    weights: str | None = option(None, "their weights: imagenet, none or files; one for all, or one each", listed=True)
     seeds: int = option(5, "how many draws of each training set", minimum=2)
     sizes: str = option("10,30,50,70,90", "training images per class, separated by commas")
     validation: int = option(40, "images per class that pick the epoch honestly, never trained on", minimum=1)
