@@ -60,7 +60,7 @@ class Predictions:
     @property
     def loss(self) -> float:
         """Mean cross-entropy in nats."""
-        # In float64: Keras cuts probabilities at 1e-7, which flatters a network that is sure and wrong.
+        # As `training.schedules.cross_entropy`, in float64.
         probabilities = self.probabilities.astype("float64")
         probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 summed to one within 1e-7 only
         of_truth = probabilities[np.arange(len(self.labels)), self.labels]

@@ -90,9 +90,9 @@ def accuracy_table(first: Arm, second: Arm) -> Table:
         for name, count, ours, theirs, points, p in _compared(first, second)
     ]
     note = (
-        "Test accuracy after the last epoch, with its 95% interval: Wilson's for the finite test set with one seed, "
-        "Student's over several. The difference is in percentage points; paired tests on the same images, adjusted "
-        "for several comparisons (Holm)."
+        "Test accuracy after the last epoch, with its 95% interval: over images, and over seeds where there are "
+        "several. The difference is in percentage points; paired tests on the same images, which count the same "
+        "noise, adjusted for several comparisons (Holm)."
     )
     header = ["test images", "count", first.title, second.title, "difference", "p"]
     return Table("Accuracy on each kind of image", header, rows, note)

@@ -20,9 +20,10 @@ def named(title, masks, **options):
 def test_the_verdict_names_the_winner_and_says_what_is_noise(order):
     made = [named("Alpha", [right_on(90)]), named("Beta", [right_on(88)]), named("Gamma", [right_on(70)])]
     assert conclusion.verdict([made[number] for number in order]) == [
-        "Alpha is best: 90.0% of 100 test images (95% interval 82.6 to 94.5).",
+        "Alpha came out ahead: 90.0% of 100 test images (95% interval 82.6 to 94.5).",
         "Its lead over Gamma is more than noise on these test images: 20 points, p < 0.001.",
         "Its lead over Beta may be noise: 2 points, p = 0.500.",
+        conclusion.ONCE,
     ]
 
 
@@ -31,12 +32,33 @@ def test_several_of_a_kind_share_a_sentence():
     assert conclusion.verdict(made)[1:] == [
         "Its lead over B and C is more than noise on these test images: 15 to 35 points, p < 0.001.",
         "Its lead over D may be noise: 2 points, p = 0.500.",
+        conclusion.ONCE,
     ]
 
 
-def test_of_two_arms_one_is_better_and_one_alone_is_not_called_best():
+def test_with_several_seeds_the_lead_is_one_of_ways_to_train():
+    rng = np.random.default_rng(0)
+    made = [named(title, rng.random((3, 400)) < rate) for title, rate in (("A", 0.9), ("B", 0.88), ("C", 0.6))]
+    first, real, noise = conclusion.verdict(made)
+    assert first.startswith("A came out ahead: ")
+    assert real.startswith("Its lead over C is more than noise of training and test images: ")
+    assert noise.startswith("Its lead over B may be noise of training and images: ")
+    mixed = conclusion.verdict([*made[:2], named("C", rng.random((1, 400)) < 0.6)])
+    assert mixed[1].startswith("Its lead over C is more than noise on these test images: ")
+    assert mixed[-1] == conclusion.ONCE
+
+
+def test_an_accuracy_at_chance_is_called_so():
+    labelled = [named(title, [right_on(correct)]) for title, correct in (("A", 90), ("B", 53), ("C", 55))]
+    said = "No better than always naming the commonest class (50.0%): "
+    assert conclusion.verdict(labelled)[-1] == f"{said}B and C."
+    assert conclusion.verdict(labelled[1:2])[-1] == f"{said}B."
+    assert not any(sentence.startswith("No better") for sentence in conclusion.verdict(labelled[:1]))
+
+
+def test_one_arm_alone_is_not_ahead_of_anything():
     two = [named("Alpha", [right_on(90)]), named("Beta", [right_on(70)])]
-    assert conclusion.verdict(two)[0].startswith("Alpha is better: 90.0% ")
+    assert conclusion.verdict(two)[0].startswith("Alpha came out ahead: 90.0% ")
     alone = conclusion.verdict(two[:1])
     assert alone == ["Alpha recognised 90.0% of 100 test images (95% interval 82.6 to 94.5)."]
 
@@ -52,7 +74,7 @@ def test_equal_arms_are_called_equal():
 
 def test_seeds_in_another_order_are_equal_too():
     masks = [right_on(number, count=10) for number in (1, 2, 3)]
-    (said,) = conclusion.verdict([named("Alpha", masks), named("Beta", masks[::-1])])
+    said, _ = conclusion.verdict([named("Alpha", masks), named("Beta", masks[::-1])])
     assert said.startswith("Alpha and Beta came out alike: 20.0% ")
 
 
@@ -63,7 +85,7 @@ def test_another_split_may_choose_and_the_test_images_are_told_beside_it():
     ))  # fmt: skip
     swapped.first.predictions["validation"] = other.first.predictions["validation"]
     first, second, *_ = conclusion.verdict([swapped, chosen], "validation")
-    assert first.startswith(f"{chosen.title} is better: ") and " validation images " in first
+    assert first.startswith(f"{chosen.title} came out ahead: ") and " validation images " in first
     assert second.startswith("On test images, which chose nothing, it recognised ")
     assert f"{100 * chosen.accuracy:.1f}% of 120 test images" in second
 

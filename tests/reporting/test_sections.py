@@ -86,7 +86,7 @@ def test_the_same_records_give_the_same_bytes(tmp_path):
 
 def test_the_kinds_of_interval_are_named():
     arms = arms_of([made_up_record("a"), made_up_record("b"), made_up_record("b", seed=1)])
-    assert "Intervals: Wilson's, over images; Student's, over seeds." in sections.results_table(arms).note
+    assert "Intervals: Wilson's, over images; Wilson's, over images and seeds." in sections.results_table(arms).note
 
 
 def test_the_lead_is_measured_where_the_winner_was_chosen():

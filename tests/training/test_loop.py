@@ -7,14 +7,16 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from sklearn.metrics import log_loss
 
 from tests.conftest import made_up_split
 from tl_keras.data.augment import FlipShift
 from tl_keras.errors import InputError
 from tl_keras.models import cnn
+from tl_keras.records import Predictions
 from tl_keras.run_folder import RunFolder
 from tl_keras.training import inference, loop, runtime
-from tl_keras.training.schedules import Recipe
+from tl_keras.training.schedules import Recipe, cross_entropy
 from tl_keras.transfer.strategies import Phase
 
 RECIPE = Recipe(epochs=6, batch_size=16, learning_rate=3e-3)
@@ -57,6 +59,23 @@ def test_loss_equals_that_of_pytorch(smoothing):
         torch.tensor(logits), torch.tensor(labels), label_smoothing=smoothing, reduction="none"
     )
     np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_recorded_loss_is_exact_whatever_is_minimised(tmp_path, smoothing):
+    recipe = Recipe(2, 16, 1e-3, label_smoothing=smoothing)
+    model, training = train(tmp_path, classes=3, recipe=recipe)
+    held = made_up_split(30, 3, seed=1)
+    probabilities = np.asarray(model.predict(held.images, verbose=0), "float64")
+    expected = log_loss(held.labels, probabilities / probabilities.sum(axis=1, keepdims=True))
+    assert training.history["val_loss"][-1] == pytest.approx(expected, rel=1e-4)
+    assert Predictions(held.ids, held.labels, probabilities).loss == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_network_that_is_sure_and_wrong_is_not_flattered():
+    probabilities = np.float32([[1.0, 0.0], [1.0, 1e-10], [0.25, 0.75]])
+    found = np.asarray(cross_entropy(np.array([1, 1, 1]), probabilities))
+    np.testing.assert_allclose(found, [52 * np.log(2), 10 * np.log(10), np.log(4 / 3)], rtol=1e-5)
 
 
 # ---------------------------------------------------------------------------------------------- schedule

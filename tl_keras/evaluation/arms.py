@@ -58,7 +58,7 @@ class Arm:
         return self.first.seconds
 
     def interval(self, split: str = TEST) -> Interval:
-        """95% interval of the accuracy: over seeds, or of the finite set when there is one seed."""
+        """95% interval of the accuracy: over images, and over seeds where there are several."""
         return accuracy_interval(self.correct(split))
 
     def mean_curve(self, column: str) -> np.ndarray:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tl_keras.evaluation.arms import Arm
-from tl_keras.evaluation.compare import holm, paired_p_value
+from tl_keras.evaluation.compare import all_pairs, counts_training
 
 SLOPE_EPOCHS = 5
 
@@ -51,22 +51,35 @@ def effect(arm: Arm, baseline: Arm) -> Effect:
 
 @dataclass(frozen=True)
 class Lead:
-    """How far the winner is ahead of another arm, and the p-value that this is chance (Holm-adjusted)."""
+    """How far the winner is ahead of another arm, and the p-value that this is noise, adjusted for all pairs of arms.
+
+    Args:
+        points: of percentage.
+        of_strategies: the noise of training was counted, so that the lead is one of ways to train; else it is one of
+            the very networks that were trained.
+    """
 
     other: Arm
     points: float
     p_value: float
+    of_strategies: bool
 
     @property
     def is_real(self) -> bool:
-        """Whether chance is an unlikely explanation at the 5% level."""
+        """Whether noise is an unlikely explanation at the 5% level."""
         return self.p_value < 0.05
 
 
 def leads(arms: Sequence[Arm]) -> tuple[Arm, list[Lead]]:
-    """The arm with the best mean test accuracy and its lead over each of the others, in percentage points."""
+    """The arm with the best mean test accuracy and its lead over each of the others.
+
+    The winner is picked by the very images that judge it, so all pairs are tested, not only its own.
+    """
     ranked = sorted(arms, key=lambda arm: arm.accuracy, reverse=True)
-    winner, others = ranked[0], ranked[1:]
-    p_values = holm([paired_p_value(winner.correct(), other.correct()) for other in others])
-    gaps = [100 * (winner.accuracy - other.accuracy) for other in others]
-    return winner, [Lead(*lead) for lead in zip(others, gaps, p_values, strict=True)]
+    winner, *others = ranked
+    best, *tables = (arm.correct() for arm in ranked)
+    p_values = all_pairs([best, *tables])[0, 1:]
+    return winner, [
+        Lead(other, 100 * (winner.accuracy - other.accuracy), float(p_value), counts_training(best, table))
+        for other, table, p_value in zip(others, tables, p_values, strict=True)
+    ]

@@ -5,32 +5,64 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from tl_keras.evaluation.arms import Arm
 from tl_keras.evaluation.compare import Interval
 from tl_keras.evaluation.transfer_effect import Effect, Lead, effect, leads
 from tl_keras.records import TEST
 
+ONCE = "Networks trained once are compared, not ways to train: the noise of training was not measured."
+
 
 def verdict(arms: Sequence[Arm], split: str = TEST) -> list[str]:
-    """Who won, and over whom the lead is more than noise, by the images of `split`; of one arm, what it came to.
+    """Who came out ahead, and over whom by more than noise, on the images of `split`; of one arm, what it came to.
+
+    Where every arm was trained with several seeds the noise of training is counted and the leads are those of ways to
+    train; where one was not, they are those of the networks that were trained, and a sentence says so.
 
     >>> verdict([last_layer, scratch])  # doctest: +SKIP
-    ['Last layer is better: 90.0% of 100 test images (95% interval 82.6 to 94.5).',
-     'Its lead over scratch is more than noise on these test images: 20.0 points, p < 0.001.']
+    ['Last layer came out ahead: 90.0% of 100 test images (95% interval 82.6 to 94.5).',
+     'Its lead over scratch is more than noise of training and test images: 20 points, p < 0.001.']
     """
-    winner, gaps = leads(seen_on(arms, split))
+    judged = seen_on(arms, split)
+    winner, gaps = leads(judged)
     best = [winner.title, *(lead.other.title for lead in gaps if not lead.points)]
     sentences = [f"{_listed(best, 12)} {_degree(len(best), len(arms))} {_share(winner, split)}."]
     if split != TEST:
         same = next(arm for arm in arms if arm.name == winner.name)
         sentences.append(f"On test images, which chose nothing, it recognised {_share(same, TEST)}.")
     behind = [lead for lead in gaps if lead.points]
-    for real, noise in ((True, f"is more than noise on these {split} images"), (False, "may be noise")):
-        found = [lead for lead in behind if lead.is_real is real]
+    sentences += _lead_sentences(behind, "Their" if len(best) > 1 else "Its", split)
+    if not all(lead.of_strategies for lead in behind):
+        sentences.append(
+            "Networks trained once are compared, not ways to train: the noise of training was not measured."
+        )
+    return sentences + _at_chance(judged)
+
+
+def _lead_sentences(behind: Sequence[Lead], whose: str, split: str) -> list[str]:
+    counted = {
+        (True, True): f"is more than noise of training and {split} images",
+        (True, False): f"is more than noise on these {split} images",
+        (False, True): "may be noise of training and images",
+        (False, False): "may be noise",
+    }
+    sentences = []
+    for kind, said in counted.items():
+        found = [lead for lead in behind if (lead.is_real, lead.of_strategies) == kind]
         if found:
-            names, whose = _listed([lead.other.title for lead in found], 11), "Their" if len(best) > 1 else "Its"
-            sentences.append(f"{whose} lead over {names} {noise}: {_sizes(found)}, {_chances(found)}.")
+            names = _listed([lead.other.title for lead in found], 11)
+            sentences.append(f"{whose} lead over {names} {said}: {_sizes(found)}, {_chances(found)}.")
     return sentences
+
+
+def _at_chance(arms: Sequence[Arm]) -> list[str]:
+    """Which arms cannot be told from a network that always gives the same answer."""
+    labels = arms[0].first.test.labels
+    chance = float(np.bincount(labels).max() / len(labels))
+    found = [arm.title for arm in arms if arm.interval().low <= chance]
+    return [f"No better than always naming the commonest class ({chance:.1%}): {_listed(found, 12)}."] * bool(found)
 
 
 def transfer_effects(arms: Sequence[Arm], baseline: Arm) -> list[str]:
@@ -88,7 +120,7 @@ def _degree(best: int, arms: int) -> str:
         return "recognised"
     if best > 1:
         return "came out alike:" if best == arms else "share the lead:"
-    return "is better:" if arms == 2 else "is best:"
+    return "came out ahead:"
 
 
 def _share(arm: Arm, split: str) -> str:

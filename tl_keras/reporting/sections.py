@@ -116,12 +116,16 @@ def settings_section(config: Mapping[str, Any]) -> Section:
 def _leads_table(arms: Sequence[Arm]) -> Table:
     split = figures.watched(arms)
     winner, gaps = leads(seen_on(arms, split))
+    rows = []
+    for lead in gaps:
+        noise = "training and images" if lead.of_strategies else "images"
+        rows.append([lead.other.title, f"{lead.points:+.2f}", p_text(lead.p_value), lead.is_real, noise])
     return Table(
         f"The lead of {winner.title} on the {split} images",
-        ["over", "lead (points)", "p", "more than noise"],
-        [[lead.other.title, f"{lead.points:+.2f}", p_text(lead.p_value), lead.is_real] for lead in gaps],
-        "Paired test on the same images (McNemar's exact test for one seed, sign flips over images for several), "
-        "adjusted for several comparisons (Holm). It asks whether other images would give the same order.",
+        ["over", "lead (points)", "p", "more than noise", "noise of"],
+        rows,
+        "Paired test on the same images, adjusted for all pairs of networks (Holm). With several seeds of both: would "
+        "other seeds and other images give the same order? With one: would other images, of these very networks?",
     )
 
 

@@ -11,7 +11,13 @@ from tqdm import tqdm
 from tl_keras.run_folder import RunFolder
 from tl_keras.training.checkpoint import Checkpoint, Progress
 
-COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
+EXACT_LOSS = "cross_entropy"  # the metric that is recorded as the loss
+LOGGED = {  # columns of the history, and what Keras calls them
+    "loss": EXACT_LOSS,
+    "accuracy": "accuracy",
+    "val_loss": f"val_{EXACT_LOSS}",
+    "val_accuracy": "val_accuracy",
+}
 
 
 # An epoch on stored activations can take less time than its checkpoint: this much work at most is lost to a kill.
@@ -59,7 +65,7 @@ class Epochs(keras.callbacks.Callback):
         self.bar.close()
         measured = {column: measure() for column, measure in self.measures.items()}
         seconds = time.perf_counter() - self.started
-        numbers = {key: float(logs[key]) for key in COLUMNS[1:-1]}
+        numbers = {column: float(logs[key]) for column, key in LOGGED.items()}
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         self.progress.rows.append({"epoch": epoch + 1, **numbers, "learning_rate": rate, **measured})
         self.progress.seconds += seconds
@@ -82,5 +88,5 @@ class Epochs(keras.callbacks.Callback):
 
 
 def write_history(out: RunFolder, name: str, progress: Progress) -> None:
-    """Write `history/NAME.csv` from the recorded epochs: `COLUMNS`, then what else was measured."""
+    """Write `history/NAME.csv` from the recorded epochs: `epoch`, `LOGGED`, `learning_rate`, what else was measured."""
     out.write_rows(out.history(name), progress.rows[0], [row.values() for row in progress.rows])

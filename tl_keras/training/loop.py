@@ -18,9 +18,9 @@ from tl_keras.quiet import keras
 from tl_keras.records import Predictions
 from tl_keras.run_folder import RunFolder
 from tl_keras.training import inference
-from tl_keras.training.callbacks import Epochs, write_history
+from tl_keras.training.callbacks import EXACT_LOSS, Epochs, write_history
 from tl_keras.training.checkpoint import Checkpoint, Progress
-from tl_keras.training.schedules import Recipe
+from tl_keras.training.schedules import Recipe, cross_entropy
 from tl_keras.transfer import activations, frozen, probe, strategies
 from tl_keras.transfer.strategies import Phase
 
@@ -253,6 +253,8 @@ def compile_for(
     """Compile `model` for `recipe` and return its optimizer, state and all: a checkpoint can be read into it."""
     optimizer = recipe.build_optimizer(steps, epochs, rate, factors)
     # XLA made training on CPU several times slower.
-    model.compile(optimizer, recipe.loss, metrics=["accuracy"], jit_compile=False)
+    # What is minimised may have smoothed labels; what is recorded has none, as all losses that are told.
+    exact = keras.metrics.MeanMetricWrapper(cross_entropy, name=EXACT_LOSS)
+    model.compile(optimizer, recipe.loss, metrics=["accuracy", exact], jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     return model.optimizer

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from tl_keras.quiet import keras
 
+SMALLEST = 2.0**-52  # the probability of the true class counts as this at least
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -84,6 +86,16 @@ class Recipe:
         """Cross-entropy (B,) of probabilities (B, classes) against labels (B,), smoothed."""
         targets = keras.ops.one_hot(keras.ops.cast(keras.ops.reshape(labels, (-1,)), "int32"), probabilities.shape[-1])
         return keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=self.label_smoothing)
+
+
+def cross_entropy(labels, probabilities):
+    """What networks are compared by: -log p (B,) of the true class, labels as they are; `records.Predictions.loss`.
+
+    Keras' own cuts probabilities at 1e-7, which flatters a network that is sure and wrong.
+    """
+    labels = keras.ops.cast(keras.ops.reshape(labels, (-1, 1)), "int32")
+    of_truth = keras.ops.take_along_axis(probabilities, labels, axis=1)[:, 0] / keras.ops.sum(probabilities, axis=1)
+    return -keras.ops.log(keras.ops.clip(of_truth, SMALLEST, 1.0))
 
 
 def _with_factors(kind: type[keras.optimizers.Optimizer], factors: dict[str, float]) -> type:
