@@ -235,8 +235,8 @@ def test_a_damaged_npz(capfd, tmp_path, nothing_to_be_had):
 
 
 def test_too_few_classes_and_too_few_images(capfd, tmp_path, nothing_to_be_had):
-    images, labels = np.zeros((9, 32, 32, 3), np.uint8), np.arange(9) % 3
-    np.savez(tmp_path / "three.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    images, labels = np.repeat(np.arange(9, dtype=np.uint8), 32 * 32 * 3).reshape(9, 32, 32, 3), np.arange(9) % 3
+    np.savez(tmp_path / "three.npz", x_train=images, y_train=labels, x_test=images + 9, y_test=labels)
     line = refused(capfd, "cifar_ab", "--data", tmp_path / "three.npz", "--out", "run")
     assert "expected a set of ten classes or more, received three with 3" in line
     assert "images of every class" in refused(capfd, "cifar_ab", "--data", "digits", "--limit", "5", "--out", "run")

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.conftest import made_up_split
 from tl_keras import run
 from tl_keras.commands import advise
-from tl_keras.data import sources
+from tl_keras.data import arrays
 from tl_keras.data.image_data import ImageData
 from tl_keras.errors import InputError
 from tl_keras.models import backbones
@@ -26,7 +26,7 @@ RANDOM = "mobilenet_0.25=none"
 
 @pytest.fixture
 def here(isolated_place, monkeypatch):
-    monkeypatch.setattr(sources, "EAGER_BYTES", 0)  # most of the images here are never looked at
+    monkeypatch.setattr(arrays, "EAGER_BYTES", 0)  # most of the images here are never looked at
     return isolated_place
 
 
@@ -285,8 +285,9 @@ def test_data_that_cannot_be_scored(here, capfd):
         file.unlink()
     (here / "one/bees").rmdir()
     refused(capfd, "one", "--backbones", RANDOM)
-    images, labels = np.zeros((5, 8, 8, 3), np.uint8), np.array([0, 0, 0, 0, 1])
-    np.savez(here / "lonely.npz", x_train=images, y_train=labels, x_test=images + 1, y_test=labels)
+    images = np.repeat(np.arange(5, dtype=np.uint8), 8 * 8 * 3).reshape(5, 8, 8, 3)
+    labels = np.array([0, 0, 0, 0, 1])
+    np.savez(here / "lonely.npz", x_train=images, y_train=labels, x_test=images + 5, y_test=labels)
     line = refused(capfd, "lonely.npz", "--backbones", RANDOM)
     assert "at least 2 training images of every class, received 1 of '1' among 5; add images" in line
     line = refused(capfd, "digits", "--limit", "14", "--backbones", RANDOM)

@@ -6,7 +6,6 @@ identity of each image. Cutting a split never copies more than the rows it keeps
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -191,6 +190,8 @@ def _distinct(split: Split) -> tuple[np.ndarray, np.ndarray]:
 def limit(split: Split, count: int | None, seed: int) -> Split:
     """`count` images, or all if there are no more (or it is None): every class in proportion, and with one at least.
 
+    Fewer images are a part of more.
+
     Raises:
         InputError: fewer images than classes.
     """
@@ -201,10 +202,6 @@ def limit(split: Split, count: int | None, seed: int) -> Split:
         raise InputError(
             f"limit: expected at least {len(classes)}, to have images of every class, received {count}; raise it"
         )
-    with contextlib.suppress(InputError):  # refused where one side is too small for it, be it the one nobody sees
-        part = stratified(split, count / len(split), seed)[1]
-        if len(part) == count:  # else copies went together, or a rare class was added
-            return part
     order = np.random.default_rng(seed).permutation(len(split))
     place = np.empty(len(split))  # of each image in its class, from 0 to 1: the first of every class comes first
     for number in classes:

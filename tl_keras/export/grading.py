@@ -139,7 +139,7 @@ def _tested(files: Layout, limit: int | None) -> tuple[list[Path], np.ndarray, i
     """The files to test on, their class numbers, and how many classes there are."""
     if not files.test:
         raise InputError(f"{files.root}: expected labelled images in val/ or test/, received none; add them")
-    names = sorted({label for _, label in files.train})
+    names = files.class_names
     picked = np.unique(np.linspace(0, len(files.test) - 1, limit or len(files.test)).round().astype(int))
     paths = [files.root / files.test[index][0] for index in picked]
     return paths, np.array([names.index(files.test[index][1]) for index in picked]), len(names)
