@@ -2,10 +2,10 @@
 
     python benchmarks/learning_rates.py RUN_FOLDER/models/A.keras
 
-One tenth of part B's training images (stratified, seeded) is held out; each way is trained on the rest with each rate
-of its row, as the study trains it, and the rate of least validation loss is taken. Training from scratch sees new
-versions of the images in every epoch; at its best rate the two versions that re-use sees are tried too. The test images
-are never read.
+One tenth of part B's training images (stratified, seeded) is held out; each way is trained on the rest as the study
+trains it, with half and twice its rate too, and further until the rate of least validation loss has been passed on both
+sides. Training from scratch sees new versions of the images in every epoch; at its best rate the two versions that
+re-use sees are tried too. The test images are never read.
 """
 
 from __future__ import annotations
@@ -26,12 +26,6 @@ from tl_keras.run_folder import RunFolder
 from tl_keras.training import loop, runtime
 from tl_keras.training.schedules import Recipe
 from tl_keras.transfer import strategies
-
-RATES = {  # wide enough that the best is inside
-    "B_scratch": (4e-3, 8e-3, 1.6e-2, 3.2e-2),
-    "B_last_two": (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
-    "B_last": (4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2, 1.28e-1),
-}
 
 
 def main(path: str) -> None:
@@ -62,7 +56,11 @@ def main(path: str) -> None:
 
     for name in ("B_last", "B_last_two", "B_scratch"):
         views = None if name == "B_scratch" else VIEWS_B
-        best = min(RATES[name], key=lambda rate, name=name, views=views: loss(name, rate, views))
+        start = STRATEGIES[name][2]
+        tried = {rate: loss(name, rate, views) for rate in (start / 2, start, 2 * start)}
+        while (best := min(tried, key=lambda rate: tried[rate])) in (min(tried), max(tried)):
+            further = best / 2 if best == min(tried) else 2 * best
+            tried[further] = loss(name, further, views)
         print(f"CHOSEN {name} {best:.1e}", flush=True)
     loss("B_scratch", best, VIEWS_B)
 
