@@ -150,9 +150,9 @@ class FineTuningSettings(TransferSettings):
         """
         readers = {
             "stages": {"last_stages", "gradual"},
-            "train_batch_norm": set(strategies) - {"probe", "last_layer", "scratch"},
-            "views": set(strategies) - {"probe"},
-            "lr": set(strategies) - {"probe"},
+            "train_batch_norm": set(strategies) - {"probe", "early_probe", "last_layer", "scratch"},
+            "views": set(strategies) - {"probe", "early_probe"},
+            "lr": set(strategies) - {"probe", "early_probe"},
         }
         for name, those in readers.items():
             item = next(item for item in dataclasses.fields(self) if item.name == name)

@@ -104,6 +104,23 @@ def test_a_trial_starts_from_the_weights_of_another(out):
                 np.testing.assert_array_equal(old, new, layer.name)
 
 
+def test_from_scratch_a_file_gives_its_layers_alone(out, tmp_path):
+    keras.utils.set_random_seed(3)
+    fitted = keras.layers.Normalization(name="fitted")
+    fitted.adapt(np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3)).astype("float32"))
+    own = keras.Sequential([keras.Input((16, 16, 3)), fitted, keras.layers.Conv2D(4, 3, name="conv"),
+                            keras.layers.Flatten(), keras.layers.Dense(5)])  # fmt: skip
+    own.save(tmp_path / "mine.keras")
+    still = Recipe(1, 16, 1e-12)
+    for name in ("scratch", "full"):
+        runner.run_one(replace(small(name, strategy=strategies.find(name), network=str(tmp_path / "mine.keras")),
+                               recipe=still), out)  # fmt: skip
+        trained = keras.models.load_model(out.model(name))
+        is_old = np.allclose(trained.get_layer("conv").kernel, own.get_layer("conv").kernel, atol=1e-6)
+        assert is_old == (name == "full")
+        np.testing.assert_array_equal(trained.get_layer("fitted").mean, fitted.mean)
+
+
 def test_two_processes_give_the_bits_that_one_gives(tmp_path):
     """With one thread each: how sums are split over threads decides their last bits."""
     trials = [small("A"), small("B", start="A", strategy=strategies.find("last_two"))]

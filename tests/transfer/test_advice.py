@@ -12,15 +12,15 @@ from tl_keras.transfer.advice import MEASURED, RULE, advise
     "images_per_class, probe_accuracy, strategy",
     [
         (122, 0.92, "last_layer"),
-        (122, 0.60, "last_stages"),
+        (122, 0.60, "early_probe"),
         (5000, 0.92, "lp_ft"),
         (5000, 0.60, "full"),
         (499, 0.75, "last_layer"),  # the thresholds themselves: 500 images, halfway from .5 to 1
         (500, 0.75, "lp_ft"),
-        (499, 0.7499, "last_stages"),
+        (499, 0.7499, "early_probe"),
         (500, 0.7499, "full"),
         (1, 1.0, "last_layer"),
-        (1, 0.0, "last_stages"),
+        (1, 0.0, "early_probe"),
     ],
 )
 def test_the_four_cases(images_per_class, probe_accuracy, strategy):
@@ -34,14 +34,14 @@ def test_the_four_cases(images_per_class, probe_accuracy, strategy):
         (50_000, 2, 0.4, "scratch"),
         (50_000, 2, 0.51, "full"),  # the features know something
         (49_999, 2, 0.5, "full"),  # 99,998 images
-        (400, 250, 0.5, "last_stages"),  # 100,000 images, but little for each class
+        (400, 250, 0.5, "early_probe"),  # 100,000 images, but little for each class
     ],
 )
 def test_scratch_is_for_much_data_and_features_that_know_nothing(images_per_class, classes, probe_accuracy, strategy):
     assert advise(images_per_class, classes, probe_accuracy, chance=0.5).strategy == strategy
 
 
-@pytest.mark.parametrize("chance, strategy", [(0.1, "last_layer"), (0.8, "last_stages")])
+@pytest.mark.parametrize("chance, strategy", [(0.1, "last_layer"), (0.8, "early_probe")])
 def test_the_probe_is_held_against_the_largest_class(chance, strategy):
     assert advise(100, 10, 0.85, chance).strategy == strategy
 
@@ -50,9 +50,9 @@ def test_the_probe_is_held_against_the_largest_class(chance, strategy):
     "probe_accuracy, similarity, strategy",
     [
         (0.9, 0.5, "last_layer"),
-        (0.9, 0.49, "last_stages"),
-        (0.6, 0.9, "last_stages"),
-        (0.6, 0.1, "last_stages"),
+        (0.9, 0.49, "early_probe"),
+        (0.6, 0.9, "early_probe"),
+        (0.6, 0.1, "early_probe"),
     ],
 )
 def test_one_measurement_against_it_makes_images_different(probe_accuracy, similarity, strategy):
@@ -69,6 +69,11 @@ def test_every_reason_says_whether_it_was_measured():
     assert "Much data, similar images" in sentences[4]
     assert all(sentence.endswith(".") for sentence in sentences)
     assert "no better than guessing" in advise(5000, 10, 0.1, 0.1).reasons[2][1]
+
+
+def test_few_and_different_images_get_features_of_earlier_layers():
+    *_, (_, why) = advise(50, 2, 0.55, 0.5).reasons
+    assert why.endswith("train a linear classifier on features from earlier layers.")
 
 
 def test_the_given_similarity_is_quoted():

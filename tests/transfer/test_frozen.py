@@ -123,6 +123,21 @@ def test_a_subclassed_model_is_refused():
         frozen.split_frozen(model)
 
 
+def test_the_calls_of_a_graph_come_behind_those_that_they_read_from():
+    """A layer that is called twice is there twice."""
+    inputs, twice = keras.Input((4,), name="numbers"), layers.Dense(4, name="twice")
+    model = keras.Model(inputs, layers.Dense(2)(layers.Add()([twice(twice(inputs)), inputs])))
+    new, calls = frozen.calls(model)
+    assert [call.operation for call in calls] == [twice, twice, *model.layers[-2:]] and new.name == "numbers"
+    known = {id(new)}
+    for call in calls:
+        assert {id(tensor) for tensor in call.read} <= known
+        known.add(id(call.output))
+    assert len(calls[2].read) == 2
+    x = random_images(3, 4)
+    np.testing.assert_array_equal(keras.Model(new, calls[-1].output)(x), model(x))
+
+
 @pytest.mark.parametrize("last_layers", [1, 2, None])
 def test_what_a_layer_reads_is_a_network_too_also_behind_a_cut(last_layers):
     model, x = cnn.build(3, (16, 16, 3), filters=(4, 4, 4, 4), units=8), random_images(4, 16, 16, 3)

@@ -183,7 +183,7 @@ def test_every_strategy_covers_the_whole_training(name):
     assert strategy.name == name and strategy.title
     by_gradients = [phase.epochs for phase in strategy.phases if not phase.solved]
     assert sum(by_gradients) == pytest.approx(1) or not by_gradients
-    assert bool(by_gradients) == (name != "probe"), "a probe is solved"
+    assert bool(by_gradients) == (name not in ("probe", "early_probe")), "a probe is solved"
 
 
 def test_strategies_by_name():
@@ -191,11 +191,13 @@ def test_strategies_by_name():
     assert [phase.last_layers for phase in strategies.find("lp_ft").phases] == [1, None]
     assert [phase.solved for phase in strategies.find("lp_ft").phases] == [True, False]
     assert strategies.find("probe").phases == (strategies.SOLVED,) == strategies.find("lp_ft").phases[:1]
+    assert strategies.find("early_probe").phases == (strategies.SOLVED,)
+    assert [name for name in strategies.NAMES if strategies.find(name).is_early] == ["early_probe"]
     assert strategies.find("scratch").phases[0].batch_norm
     assert not strategies.find("full").phases[0].batch_norm
     assert strategies.find("full", batch_norm=True).phases[0].batch_norm
     assert strategies.find("lp_ft", batch_norm=True).phases[1].batch_norm
-    with pytest.raises(InputError, match=r"strategy: expected one of scratch, probe, last_layer, .*, received 'all'"):
+    with pytest.raises(InputError, match=r"strategy: expected one of scratch, probe, early_probe, .*, received 'all'"):
         strategies.find("all")
 
 

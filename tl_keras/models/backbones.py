@@ -71,7 +71,7 @@ def find(name: str) -> Backbone:
     # Below 1/32 the first convolution of MobileNet has no filter left.
     if width and 1 / 32 <= float(width[2]) <= 4:
         return _mobilenet(name, width[1], float(width[2]))
-    if name.endswith((".keras", ".h5")) and Path(name).is_file():
+    if model_file.is_one(name) and Path(name).is_file():
         return Backbone(name, _own, source=name, input_size=None)
     fixed = ", ".join(known for known in _REGISTRY if not known.startswith("mobilenet"))
     raise InputError(

@@ -59,6 +59,15 @@ def _renumbered(config: bytes) -> bytes:
     )
 
 
+def is_one(name: str) -> bool:
+    """Whether a network is named by a file, and not by the registry.
+
+    >>> is_one("mine.keras"), is_one("vgg16")
+    (True, False)
+    """
+    return name.endswith((".keras", ".h5"))
+
+
 def load(path: Path) -> keras.Model:
     """The network of a .keras or .h5 file; one that would run code is refused.
 

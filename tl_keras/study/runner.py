@@ -13,20 +13,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tl_keras import processes, records
+from tl_keras import processes, records, values
 from tl_keras.data import selection, splits
 from tl_keras.data.image_data import ImageData
 from tl_keras.data.splits import Split
 from tl_keras.data.view import View
 from tl_keras.errors import InputError
-from tl_keras.models import model_file, networks
+from tl_keras.models import heads, model_file, networks
 from tl_keras.quiet import keras
 from tl_keras.records import Predictions, Record, Thumbnails
 from tl_keras.run_folder import RunFolder
 from tl_keras.study.trial import Trial, in_order
 from tl_keras.training import runtime
 from tl_keras.training.schedules import Recipe
-from tl_keras.transfer import activations, strategies
+from tl_keras.transfer import activations, early, strategies
 
 SHOWN, WRONG, SIDE = 24, 12, 96  # thumbnails: drawn at random, wrong answers, and their longest side
 
@@ -78,13 +78,27 @@ def run_one(trial: Trial, out: RunFolder) -> Record:
     images = selection.loaded(trial.images, trial.view)
     model = _network(trial, images, out)
     train = _wide(trial) if trial.augment and trial.augment.crops else images.train
+    choice = _choice(trial, model, images, out) if trial.strategy.is_early else None
+    if choice:
+        model = early.cut(model, choice.taken, len(images.class_names))
     recipe = _with_rate(trial, model, train)
     trained = _fit(trial, model, train, images, recipe, out)
     if trial.keep:
         model_file.save(model, out.model(trial.name), trial.view, images.class_names)
-    record = _record(trial, model, images, trained, recipe)
+    record = _record(trial, model, images, trained, recipe, choice)
     records.write(record, out)
     return record
+
+
+def _choice(trial: Trial, model: keras.Model, images: ImageData, out: RunFolder) -> early.Choice:
+    """The stage that is taken, by the training images as they are."""
+    choice = early.choose(model, images.train, _storage(trial, out), trial.recipe.seed)
+    print(f"{trial.name}: {choice}, by cross-validation on training images", flush=True)
+    return choice
+
+
+def _storage(trial: Trial, out: RunFolder) -> activations.Storage:
+    return activations.Storage(out.activations, trial.activations, trial.disk_limit)
 
 
 def _fit(trial: Trial, model: keras.Model, train: Split, images: ImageData, recipe: Recipe, out: RunFolder):
@@ -99,24 +113,28 @@ def _fit(trial: Trial, model: keras.Model, train: Split, images: ImageData, reci
         out,
         augment=trial.augment,
         phases=trial.strategy.phases,
-        storage=activations.Storage(out.activations, trial.activations, trial.disk_limit),
+        storage=_storage(trial, out),
         watched=images.watched,
         plain=images.train,
     )
 
 
-def _record(trial: Trial, model: keras.Model, images: ImageData, trained, recipe: Recipe) -> Record:
+def _record(
+    trial: Trial, model: keras.Model, images: ImageData, trained, recipe: Recipe, choice: early.Choice | None
+) -> Record:
     predicted = {
         name: Predictions(split.ids, split.labels, trained.probabilities(split))
         for name, split in images.splits.items()
     }
     measured, arrays = _measured(trial, model, images)
+    if choice:
+        measured["early"] = values.to_json(choice)
     return Record(
         trial=trial.to_json(),
         class_names=images.class_names,
         data=_said_of(images),
         history=trained.history,
-        seconds=trained.seconds,
+        seconds=trained.seconds + (choice.seconds if choice else 0.0),
         parameters=trained.parameters,
         trainable_parameters=trained.trainable_parameters,
         train_accuracy=predicted.pop("train").accuracy,
@@ -147,6 +165,8 @@ def _network(trial: Trial, images: ImageData, out: RunFolder) -> keras.Model:
         strategies.redraw_last(model)
         return model
     model = _built(*what, trial.seed, trial.precision)
+    if trial.strategy.name == "scratch" and model_file.is_one(trial.network):
+        model = heads.renewed(model)  # the weights of the file are those of a trained network
     if trial.start:
         path = out.model(trial.start)
         if not path.exists():

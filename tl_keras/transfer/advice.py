@@ -28,9 +28,9 @@ _TABLE = {  # (much data, similar images)
         "Little data, similar images: keep the features and train a new last layer; more trained weights would overfit",
     ),
     (False, False): (
-        "last_stages",
+        "early_probe",
         "Little data, different images: early layers are general and late ones are not (Yosinski et al., 2014), so "
-        "keep the early ones and fine-tune the last stages gently",
+        "train a linear classifier on features from earlier layers",
     ),
     (True, True): (
         "lp_ft",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 from tl_keras.quiet import keras
 
 
@@ -35,7 +37,7 @@ def split_frozen(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     frontier: dict[int, keras.KerasTensor] = {}
 
     def visit(operation, *args, **kwargs):
-        tensors = [t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)]
+        tensors = _tensors(args, kwargs)
         if all(id(tensor) in frozen for tensor in tensors) and cannot_change(operation):
             outputs = operation(*args, **kwargs)
             frozen.update(id(tensor) for tensor in keras.tree.flatten(outputs))
@@ -61,16 +63,33 @@ def before(model: keras.Model, layer: keras.layers.Layer) -> keras.Model:
     >>> before(keras.Model(inputs, head(keras.layers.Dense(4)(inputs))), head).output_shape
     (None, 4)
     """
-    read = []
+    inputs, called = calls(model)
+    return keras.Model(inputs, next(call.read[0] for call in called if call.operation is layer))
+
+
+class Call(NamedTuple):
+    """An operation in a graph, the tensors that it reads, and what it gives."""
+
+    operation: keras.Operation
+    read: list[keras.KerasTensor]
+    output: Any
+
+
+def calls(model: keras.Model) -> tuple[Any, list[Call]]:
+    """New inputs for a functional model, and its operations called on them, each behind those that it reads from.
+
+    >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4), keras.layers.ReLU()])
+    >>> [call.operation.name for call in calls(model)[1]]
+    ['dense', 're_lu']
+    """
+    inputs, called = _inputs(model), list[Call]()
 
     def visit(operation, *args, **kwargs):
-        if operation is layer:
-            read.append(args[0])
-        return operation(*args, **kwargs)
+        called.append(Call(operation, _tensors(args, kwargs), operation(*args, **kwargs)))
+        return called[-1].output
 
-    inputs = _inputs(model)
     _walk(model, inputs, visit)
-    return keras.Model(inputs, read[0])
+    return inputs, called
 
 
 def cannot_change(operation: keras.Operation) -> bool:
@@ -87,8 +106,12 @@ def cannot_change(operation: keras.Operation) -> bool:
 def _inputs(model: keras.Model):
     """New inputs like those of `model`: what is built on them has a graph of its own."""
     return keras.tree.map_structure(
-        lambda tensor: keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype), _graph(model).input
+        lambda tensor: keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name), _graph(model).input
     )
+
+
+def _tensors(args, kwargs) -> list[keras.KerasTensor]:
+    return [tensor for tensor in keras.tree.flatten((args, kwargs)) if isinstance(tensor, keras.KerasTensor)]
 
 
 def _is_functional(operation: keras.Operation) -> bool:

@@ -56,8 +56,15 @@ class Strategy:
     title: str
     phases: tuple[Phase, ...]
 
+    @property
+    def is_early(self) -> bool:
+        """Whether the network is first cut behind the stage whose features suit the images best (`transfer.early`)."""
+        return self.name == "early_probe"
 
-NAMES = ("scratch", "probe", "last_layer", "last_two", "last_stages", "full", "gradual", "lp_ft", "per_depth")
+
+NAMES = (
+    "scratch", "probe", "early_probe", "last_layer", "last_two", "last_stages", "full", "gradual", "lp_ft", "per_depth",
+)  # fmt: skip
 
 
 def find(name: str, stages: int = 1, batch_norm: bool = False) -> Strategy:
@@ -65,9 +72,10 @@ def find(name: str, stages: int = 1, batch_norm: bool = False) -> Strategy:
 
     With `batch_norm` BatchNorm layers train too where what surrounds them does.
 
-    `probe` solves the last layer, a logistic regression on the features. Gradual unfreezing is Howard and Ruder's
-    (2018), one stage more in each phase. `lp_ft` starts from the probe and trains everything, at a tenth of the rate:
-    Kumar et al., "Fine-Tuning can Distort Pretrained Features" (2022).
+    `probe` solves the last layer, a logistic regression on the features; `early_probe` does so on those of the stage
+    that suits the training images best. Gradual unfreezing is Howard and Ruder's (2018), one stage more in each phase.
+    `lp_ft` starts from the probe and trains everything, at a tenth of the rate: Kumar et al., "Fine-Tuning can Distort
+    Pretrained Features" (2022).
 
     Raises:
         InputError: there is no such strategy.
@@ -80,6 +88,7 @@ def find(name: str, stages: int = 1, batch_norm: bool = False) -> Strategy:
     known: dict[str, tuple[str, tuple[Phase, ...]]] = {
         "scratch": ("from scratch", (Phase(batch_norm=True),)),
         "probe": ("linear probe", (SOLVED,)),
+        "early_probe": ("linear probe on earlier features", (SOLVED,)),
         "last_layer": ("last layer", (Phase(last_layers=1),)),
         "last_two": ("last two layers", (Phase(last_layers=2),)),
         "last_stages": ("last stage" if stages == 1 else f"last {stages} stages", (Phase(last_stages=stages),)),
@@ -118,12 +127,16 @@ def last_dense(model: keras.Model) -> keras.layers.Dense:
 
 
 def redraw_last(model: keras.Model) -> None:
-    """Give the output layer new random weights, drawn from Keras' global seed.
+    """Give the output layer new random weights and biases, drawn from Keras' global seed.
+
+    Biases, which Keras begins with zeros, are drawn as PyTorch's `Linear` draws them.
 
     >>> redraw_last(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
     """
     last = last_dense(model)
-    new = type(last).from_config(last.get_config())
+    reach = last.input.shape[-1] ** -0.5
+    drawn = keras.initializers.RandomUniform(-reach, reach)
+    new = type(last).from_config({**last.get_config(), "bias_initializer": drawn})
     new.build(last.input.shape)
     last.set_weights(new.get_weights())
 
