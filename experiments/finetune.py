@@ -65,7 +65,8 @@ class Settings(FineTuningSettings):
     @property
     def compared(self) -> list[Strategy]:
         """The strategies, in the order asked for."""
-        return [find(name.strip(), self.stages, self.train_batch_norm) for name in self.strategies.split(",")]
+        train_batch_norm = self.batch_norm == "trained"
+        return [find(name.strip(), self.stages, train_batch_norm) for name in self.strategies.split(",")]
 
 
 def load(settings: Settings, default: str = "") -> ImageData:

@@ -24,12 +24,13 @@ Hardware: 2 cores of an Intel Xeon (AVX-512), 24 GiB, TensorFlow 2.21, Keras 3.1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from tl_keras.config import TransferSettings, option
-from tl_keras.data import selection
+from tl_keras.data import pipeline, selection
 from tl_keras.data.image_data import ImageData
 from tl_keras.data.selection import FewImages
 from tl_keras.errors import InputError
@@ -44,10 +45,12 @@ RATE = 1e-2
 
 METHOD = """\
 {backbones} ({weights} weights) stay frozen; a new random layer of {classes} outputs is trained on their features with \
-cross-entropy: {epochs} epochs of AdamW at a constant rate of {rate:.0e}, in batches of {batch_size}. {data} is scaled \
-to 224 by 224 pixels. The training sets hold {sizes} images of each class; {draws} draws of each size give the \
-intervals (Student's, 95%), and within one draw a smaller set is part of the larger ones. The features of each image \
-are computed once for each network: all sizes and draws share them.
+cross-entropy: AdamW at a constant rate of {rate:.0e}, in batches of {batch_size}. {data} is scaled to 224 by 224 \
+pixels. The training sets hold {sizes} images of each class. All are trained for as many steps as {epochs} epochs of \
+the largest sets take, so that the curve shows the images and not the length of the training. {draws} draws of each \
+size give the intervals, and within one draw a smaller set is part of the larger ones. The features of each image are \
+computed once for each network: all sizes and draws share them. Beside each trained layer stands one that was solved: \
+a logistic regression, its penalty chosen by cross-validation on the same few images.
 
 The study asks for the lowest test error over the epochs. That picks the epoch by the test images ({test:,}), which is \
 optimistic. Beside it stands the honest figure: the epoch is picked on {validation:,} validation images that are \
@@ -59,7 +62,7 @@ training."""
 class Settings(TransferSettings):
     """What this study can be asked."""
 
-    epochs: int = option(50, "passes over the training images", minimum=1)
+    epochs: int = option(50, "passes over the largest training sets; smaller ones take as many steps", minimum=1)
     batch_size: int = option(32, "images per training step", minimum=1)
     backbone: str = option("resnet50,vgg19", "the frozen networks, separated by commas", listed=True)
     weights: str | None = option(None, "their weights: imagenet, none or files; one for all, or one each", listed=True)
@@ -108,44 +111,64 @@ def load(settings: Settings) -> ImageData:
 
 
 def trials(settings: Settings, images: ImageData) -> list[Trial]:
-    """A new last layer for every network, size and draw; the largest sets are the arms called by the network alone."""
-    largest = settings.counts[-1]
+    """A new last layer for every network, size and draw, trained and solved.
+
+    The largest sets are the arms called by the network alone.
+    """
+    largest, rate = settings.counts[-1], settings.learning_rate(RATE)
     recipe: dict[str, Any] = {"schedule": "constant", "weight_decay": 0.0, "label_smoothing": 0.0}
     found = []
-    for backbone, weights in settings.networks.items():
-        view, short = networks.view(backbone, images.mirror, margin=False), _short(backbone)
-        for size in settings.counts:
-            for draw, seed in enumerate(settings.repeats):
-                few = FewImages(
-                    images.source, settings.data_dir, settings.limit, settings.seed, settings.validation,
-                    per_class=size, draw=draw, draws=settings.seeds, largest=largest, test_limit=settings.test_limit,
-                )  # fmt: skip
-                rate = settings.learning_rate(RATE)
-                found.append(Trial(
-                    f"{short}_{size}" + (f"_draw{draw + 1}" if draw else ""),
-                    short if size == largest else f"{short}_{size}", f"{short}, {size} a class", few, view, backbone,
-                    Recipe(settings.epochs, settings.batch_size, rate, seed=seed, **recipe),
-                    weights=weights, strategy=find("last_layer"), seed=seed, precision=settings.precision,
-                    activations=settings.activations, disk_limit=settings.disk_limit, body_seed=settings.seed,
-                    keep=size == largest and not draw,
-                ))  # fmt: skip
+    for (backbone, weights), size, draw in product(settings.networks.items(), settings.counts, range(settings.seeds)):
+        short, seed = _short(backbone), settings.repeats[draw]
+        few = FewImages(
+            images.source, settings.data_dir, settings.limit, settings.seed, settings.validation,
+            per_class=size, draw=draw, draws=settings.seeds, largest=largest, test_limit=settings.test_limit,
+        )  # fmt: skip
+        epochs = _epochs(settings, size, len(images.class_names))
+        numbered = f"_draw{draw + 1}" if draw else ""
+        trained = Trial(
+            f"{short}_{size}{numbered}", short if size == largest else f"{short}_{size}", f"{short}, {size} a class",
+            few, networks.view(backbone, images.mirror, margin=False), backbone,
+            Recipe(epochs, settings.batch_size, rate, seed=seed, **recipe),
+            weights=weights, strategy=find("last_layer"), seed=seed, precision=settings.precision,
+            activations=settings.activations, disk_limit=settings.disk_limit, body_seed=settings.seed,
+            keep=size == largest and not draw,
+        )  # fmt: skip
+        solved = replace(
+            trained, name=f"{short}_{size}_solved{numbered}", arm=f"{short}_{size}_solved",
+            title=f"{trained.title}, solved", strategy=find("probe"), keep=False,
+        )  # fmt: skip
+        found += [trained, solved]
     return found
+
+
+def _epochs(settings: Settings, size: int, classes: int) -> int:
+    """So many that a set of `size` images of each class is trained for at least as many steps as the largest one."""
+    few, many = (
+        pipeline.steps_per_epoch(count * classes, settings.batch_size) for count in (size, settings.counts[-1])
+    )
+    return -(-settings.epochs * many // few)
 
 
 def _short(backbone: str) -> str:
     return Path(backbone).stem if backbone.endswith((".keras", ".h5")) else backbone
 
 
-def choices(run) -> dict:
-    """The epochs picked in every draw, under (network, images per class)."""
+def curves(run):
+    """What every draw came to, trained and solved: a `few_images.pages.Curves`."""
     from experiments.few_images.epoch_choice import choose
+    from experiments.few_images.pages import Curves
 
-    found: dict = {}
+    trained: dict = {}
+    solved: dict = {}
     for record in run.records:
-        picked = choose(record.history["accuracy_validation"], record.history["val_accuracy"])
         place = _short(record.trial["network"]), record.trial["images"]["per_class"]
-        found.setdefault(place, []).append(picked)
-    return found
+        if record.trial["strategy"]["name"] == "probe":
+            solved.setdefault(place, []).append(1 - record.test.accuracy)
+        else:
+            picked = choose(record.history["accuracy_validation"], record.history["val_accuracy"])
+            trained.setdefault(place, []).append(picked)
+    return Curves(trained, solved, run.records[0].data["test_images"])
 
 
 def report(run):
@@ -154,10 +177,9 @@ def report(run):
     from tl_keras.reporting import conclusion, sections
     from tl_keras.reporting.content import Report
 
-    settings, picked = run.settings, choices(run)
+    settings, found = run.settings, curves(run)
     shorts = [_short(backbone) for backbone in settings.networks]
     arms, record = [run.arm(short) for short in shorts], run.records[0]
-    found = pages.sentences(picked) + conclusion.verdict(arms)
     method = METHOD.format(
         backbones=" and ".join(shorts), weights=", ".join(Path(text).name for text in settings.networks.values()),
         classes=len(record.class_names), epochs=settings.epochs, rate=settings.learning_rate(RATE),
@@ -168,10 +190,10 @@ def report(run):
     return Report(
         title="How many images does a frozen network need?",
         subtitle=f"{record.data['name']}: {', '.join(shorts)}, {settings.seeds} draws of each size",
-        summary=found,
+        summary=pages.sentences(found) + conclusion.verdict(arms),
         sections=[
             sections.text_section("Question and method", method),
-            sections.text_section("Results", "", pages.table(picked), pages.chart(picked)),
+            sections.text_section("Results", "", pages.table(found), pages.chart(found)),
             sections.text_section("The largest sets, after the last epoch", "", sections.results_table(arms)),
             sections.training_section(arms),
             sections.errors_section(arms),
@@ -184,4 +206,4 @@ def entries(run) -> dict[str, list]:
     """Every draw, for results.json."""
     from experiments.few_images import pages
 
-    return {"sizes": pages.entries(choices(run))}
+    return {"sizes": pages.entries(curves(run))}

@@ -52,7 +52,11 @@ Was a deformation learned? Only the transformer's response to it counts: its the
 theta for the same image as it was, on {probed:,} test images. For the zoom: the share of the scale that is gone. For \
 the elastic fields: the displacement that remains of each, beside what the best affine map leaves of it (weighted \
 least squares over the pixels of the digit), since no affine map can undo a bend. The zoom is measured as a field too: \
-an affine map could undo all of it."""
+an affine map could undo all of it.
+
+Two controls stand beside the elastic fields. Centring brings the centre of mass of every image to the middle: a rule \
+that learns nothing, and undoes what the fields shift. And a transformer of the same kind was trained without elastic \
+images. What was learned of elastic deformations is what goes beyond both."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +67,22 @@ class Settings(stn.tutorial.Settings):
 
 
 def trials(settings: Settings, images: ImageData) -> list[Trial]:
-    """Both networks with every seed, on one set of deformed copies."""
+    """The networks with every seed, tested on one set of deformed copies; the control learned no elastic ones."""
     copies = stn.copies.Copies(images.source, settings.data_dir, settings.limit, settings.seed)
     view, recipe = stn.tutorial.view(images), Recipe(settings.epochs, settings.batch_size, **RECIPE)
     plain = Trial("plain", "plain", "plain", copies, view, "stn_plain", recipe, precision=settings.precision)
     undone = stn.measures.ElasticUndone(copies.elastic("test"))
     transformer = replace(plain, name="stn", arm="stn", title="transformer", network="stn", measures=(undone,))
-    return [trial for arm in (transformer, plain) for trial in repeated(arm, settings.repetitions)]
+    control = replace(
+        transformer, name="stn_control", arm="stn_control", title="transformer, no elastic images learned",
+        images=replace(copies, learned=("zoomed_out",)),
+    )  # fmt: skip
+    return [trial for arm in (transformer, plain, control) for trial in repeated(arm, settings.repetitions)]
 
 
 def report(run: Run) -> reporting.content.Report:
     """What the report says."""
-    transformer, plain = run.arms
+    transformer, plain, control = run.arms
     first, undone, pages = transformer.first, entries(run)["undone"], stn.elastic_pages
     sections, sigma = reporting.sections, first.trial["measures"][0]["elastic"]["sigma"]
     method = METHOD.format(
@@ -82,15 +90,15 @@ def report(run: Run) -> reporting.content.Report:
         train=first.data["train_images"], test=first.data["test_images"], epochs=run.settings.epochs,
         batch_size=run.settings.batch_size, rate=RECIPE["learning_rate"], probed=undone[0]["images"],
     )  # fmt: skip
-    found = reporting.conclusion.verdict(run.arms) + pages.accuracy_sentences(transformer, plain)
+    found = reporting.conclusion.verdict([transformer, plain]) + pages.accuracy_sentences(transformer, plain)
     return reporting.content.Report(
         title="Does a spatial transformer learn to undo elastic deformations and a zoom-out?",
         subtitle=f"three times {first.data['name']}: {run.settings.epochs} epochs, {run.settings.seeds} seed(s)",
-        summary=found + pages.undone_sentences(undone),
+        summary=found + pages.undone_sentences(undone, pages.beyond(transformer, control)),
         sections=[
             sections.text_section("Question and method", method),
             pages.accuracy_section(run.arms),
-            pages.undone_section(transformer),
+            pages.undone_section(transformer, control),
             sections.training_section(run.arms),
             sections.errors_section(run.arms),
             sections.settings_section(run.config),
@@ -99,5 +107,6 @@ def report(run: Run) -> reporting.content.Report:
 
 
 def entries(run: Run) -> dict:
-    """What every training of the transformer undoes, for results.json."""
-    return {"undone": [record.measured["undone"] for record in run.arm("stn").records]}
+    """What every training of the transformer, and of its control, undoes, for results.json."""
+    arms = {"undone": "stn", "undone_by_control": "stn_control"}
+    return {name: [record.measured["undone"] for record in run.arm(arm).records] for name, arm in arms.items()}

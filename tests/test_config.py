@@ -129,8 +129,8 @@ def test_repetitions_count_on_from_the_seed():
     assert list(TransferSettings(seed=7, seeds=3).repeats) == [7, 8, 9]
 
 
-OPTIONS = {"stages": 2, "train_batch_norm": True, "views": 0, "lr": "1e-3"}
-DEEPER = {"train_batch_norm", "views", "lr"}
+OPTIONS = {"stages": 2, "batch_norm": "trained", "views": 0, "lr": "1e-3"}
+DEEPER = {"batch_norm", "views", "lr"}
 READ_BY = {
     "scratch": {"views", "lr"}, "probe": set(), "early_probe": set(), "last_layer": {"views", "lr"}, "last_two": DEEPER,
     "full": DEEPER, "lp_ft": DEEPER, "per_depth": DEEPER, "last_stages": set(OPTIONS), "gradual": set(OPTIONS),

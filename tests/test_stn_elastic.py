@@ -44,7 +44,8 @@ def test_every_third_is_followed_through_the_training(run, name):
 
 def test_what_is_undone_stands_in_the_results_and_in_the_report(run):
     folder, results = run
-    (undone,) = results["undone"]
+    (undone,), (of_control,) = results["undone"], results["undone_by_control"]
+    assert undone["elastic"]["centring"] == of_control["elastic"]["centring"], "a rule, whatever was trained"
     assert undone["images"] == 30 and undone["zoom"]["pixels_after_best_affine"] < 1e-9
     report = pages.compose(folder)
     assert list(report.summary) == results["conclusion"]
@@ -70,9 +71,15 @@ def test_trials_are_values_that_measure_the_fields_of_the_test_images():
     settings = stn_elastic.Settings(data="digits", seed=3, seeds=2)
     found = stn_elastic.trials(settings, stn_elastic.load(settings))
     assert values.from_json(json.loads(json.dumps([trial.to_json() for trial in found]))) == tuple(found)
-    assert [trial.name for trial in found] == ["stn", "stn_seed4", "plain", "plain_seed4"]
-    assert [trial.network for trial in found] == ["stn", "stn", "stn_plain", "stn_plain"]
-    assert {trial.images for trial in found} == {found[0].images}, "seeds differ in the training, not in the images"
+    assert [trial.name for trial in found] == [
+        "stn", "stn_seed4", "plain", "plain_seed4", "stn_control", "stn_control_seed4",
+    ]  # fmt: skip
+    assert [trial.network for trial in found] == ["stn", "stn", "stn_plain", "stn_plain", "stn", "stn"]
+    assert {trial.images for trial in found[:4]} == {found[0].images}, "seeds differ in the training, not in the images"
+    control, all_of_them = (found[place].images.load(found[place].view) for place in (4, 0))
+    assert len(control.train) == len(all_of_them.train) * 2 // 3
+    assert not any("elastic" in str(name) for name in control.train.ids), "the control saw no elastic image"
+    assert control.test.ids.tolist() == all_of_them.test.ids.tolist()
     for trial in found[:2]:
         assert trial.measures[0].elastic == trial.images.elastic("test") and trial.recipe.epochs == 10
 

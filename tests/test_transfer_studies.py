@@ -105,7 +105,7 @@ def test_weights_that_cannot_be_had_are_not_replaced(place, capsys):
 def test_mnist_sizes_trains_each_head_once_on_shared_features(place):
     names = ("mobilenet_0.25",)
     done = study("mnist_sizes", "--backbone", ",".join(names), "--weights", "none", "--sizes", "1,2", "--seeds", 2,
-                 "--epochs", 2, "--validation", 1, "--test-limit", 10, "--out", "run")  # fmt: skip
+                 "--epochs", 2, "--batch-size", 16, "--validation", 1, "--test-limit", 10, "--out", "run")  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "GOING ON WITH 'digits', NOT 'mnist'" in done.stderr
     results = json.loads((place / "run/results.json").read_text())
@@ -115,13 +115,16 @@ def test_mnist_sizes_trains_each_head_once_on_shared_features(place):
     assert found == {(name, size, draw) for name in names for size in (1, 2) for draw in (1, 2)}
     for row in results["sizes"]:
         assert 0 <= row["lowest_test_error"] <= row["honest_test_error"] <= 1
-        assert {row["epoch_of_lowest"], row["epoch_picked_on_validation"]} <= {1, 2}
-        name = f"{row['network']}_{row['images_per_class']}" + ("_draw2" if row["draw"] == 2 else "")
-        epochs = table(place / f"run/history/{name}.csv")
+        assert row["epochs"] == {1: 2 * 2, 2: 2}[row["images_per_class"]], "10 and 20 images are 1 and 2 batches of 16"
+        assert {row["epoch_of_lowest"], row["epoch_picked_on_validation"]} <= set(range(1, row["epochs"] + 1))
+        drawn = "_draw2" if row["draw"] == 2 else ""
+        epochs = table(place / f"run/history/{row['network']}_{row['images_per_class']}{drawn}.csv")
         best = max(epochs, key=lambda epoch: float(epoch["accuracy_validation"]))
         assert row["epoch_picked_on_validation"] == int(best["epoch"]), "one training, both splits watched"
         assert row["honest_test_error"] == pytest.approx(1 - float(best["val_accuracy"]))
-    assert len(list((place / "run/history").iterdir())) == 4
+        (solved,) = table(place / f"run/history/{row['network']}_{row['images_per_class']}_solved{drawn}.csv")
+        assert row["solved_test_error"] == pytest.approx(1 - float(solved["val_accuracy"]))
+    assert len(list((place / "run/history").iterdir())) == 8
     assert (place / "run/plots/sizes.png").exists()
     kept = sorted(path.name for path in (place / "run/models").iterdir())
     assert kept == [f"{name}_2.keras" for name in names], "one network, of the largest sets"

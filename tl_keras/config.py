@@ -135,7 +135,9 @@ class FineTuningSettings(TransferSettings):
     """What a study can be asked that may train more of a network than its last layer."""
 
     stages: int = option(1, "how many stages of the backbone last_stages and gradual unfreeze", minimum=1)
-    train_batch_norm: bool = option(False, "train BatchNorm layers too where their stage trains")
+    batch_norm: str = option(
+        "frozen", "BatchNorm layers where their stage trains: frozen or trained", choices=("frozen", "trained")
+    )
     views: int | None = option(
         None, "augmented versions of each image; 0: the images as they are (default: a new one every epoch)", minimum=0
     )
@@ -150,7 +152,7 @@ class FineTuningSettings(TransferSettings):
         """
         readers = {
             "stages": {"last_stages", "gradual"},
-            "train_batch_norm": set(strategies) - {"probe", "early_probe", "last_layer", "scratch"},
+            "batch_norm": set(strategies) - {"probe", "early_probe", "last_layer", "scratch"},
             "views": set(strategies) - {"probe", "early_probe"},
             "lr": set(strategies) - {"probe", "early_probe"},
         }

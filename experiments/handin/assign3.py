@@ -23,10 +23,10 @@ BACKBONE = "vgg16"
 WEIGHTS = "imagenet"
 EPOCHS = 50
 BATCH_SIZE = 32
-RECIPES = dict[str, dict]()  # learning rate at its peak, optimizer and weight decay of each approach
+RECIPES = dict[str, dict]()  # learning rate at its peak, optimizer, weight decay and bound of each approach
 STRATEGY = "full"  # which layers fine-tuning trains
 STAGES = 1
-TRAIN_BATCH_NORM = False
+BATCH_NORM = "trained"  # by fine-tuning; or "frozen"
 VIEWS = 4  # augmented versions of each image whose features are computed
 LIMIT = None
 SEED = 0
@@ -40,7 +40,7 @@ def load():
     return images.name, *(splits.limit(split, LIMIT, SEED) for split in (images.train, images.test))
 
 
-def train(name, strategy, views):
+def train(name, strategy, views, batch_norm="frozen"):
     """Train a network from the weights that it has, by one approach, and write its state dict."""
     data, training_images, validation_images = load()
     runtime.prepare(SEED)
@@ -54,7 +54,7 @@ def train(name, strategy, views):
         Recipe(EPOCHS, BATCH_SIZE, **RECIPES[name], views=views, seed=SEED),
         RunFolder(HERE / "training"),
         augment=FlipShift(flip=data not in ("digits", "mnist")),
-        phases=strategies.find(strategy, STAGES, TRAIN_BATCH_NORM).phases,
+        phases=strategies.find(strategy, STAGES, batch_norm == "trained").phases,
     )
     torch_bridge.save_state_dict(model, HERE / name)
 
@@ -63,4 +63,4 @@ if __name__ == "__main__":
     # Feature extraction: all layers but the last are frozen, so their outputs are computed once for each view.
     train("model_ft", strategy="last_layer", views=VIEWS)
     # Fine-tuning: the other layers are trained as well, on a new view of each image in every epoch.
-    train("model_cnn", strategy=STRATEGY, views=None)
+    train("model_cnn", strategy=STRATEGY, views=None, batch_norm=BATCH_NORM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,11 +22,16 @@ class Copies(Selection):
 
     The accuracy on each kind of test images is followed through the training. `limit` counts images before they are
     deformed.
+
+    Args:
+        learned: the kinds of copies among the training images, beside the images as they are.
     """
+
+    learned: tuple[str, ...] = THIRDS[1:]
 
     def cut(self, images: ImageData) -> ImageData:
         images = super().cut(images)
-        train, test = (self.grown(getattr(images, part), part) for part in ("train", "test"))
+        train, test = self.grown(images.train, "train", self.learned), self.grown(images.test, "test", THIRDS[1:])
         watched = {name: test.take(rows) for name, rows in thirds(len(test)).items()}
         return replace(images, train=train, test=test, validation=None, unlabelled=None, watched=watched)
 
@@ -33,11 +39,12 @@ class Copies(Selection):
         """What bends the images of `train` or `test`: no field of one comes in the other."""
         return deform.Elastic(2 * self.seed + (part == "test"))
 
-    def grown(self, split: Split, part: str) -> Split:
-        """`split` with its copies."""
+    def grown(self, split: Split, part: str, kinds: Sequence[str]) -> Split:
+        """`split` with its copies of these kinds."""
         # The network reads the mean of the channels: one of them is deformed and stored, and stands for three.
         grey = split.images[:].sum(axis=-1, keepdims=True, dtype="uint16") // split.images.shape[-1]
-        grown = deform.grow(replace(split, images=grey.astype("uint8")), (self.elastic(part), deform.ZoomOut(ZOOM)))
+        makers = {"elastic": self.elastic(part), "zoomed_out": deform.ZoomOut(ZOOM)}
+        grown = deform.grow(replace(split, images=grey.astype("uint8")), tuple(makers[kind] for kind in kinds))
         return replace(grown, images=np.broadcast_to(grown.images[:], (len(grown), *split.images.shape[1:])))
 
 

@@ -102,6 +102,17 @@ def measure(
     return Residuals(before, best, left, wanted, done)
 
 
+def centring(weights: np.ndarray) -> np.ndarray:
+    """The maps (N, 2, 3) that bring the centre of mass of weights (N, H, W) to the middle: a rule, nothing learned.
+
+    >>> centring(np.eye(3)[None] * [[0, 0, 1]])[0].round(3).tolist()  # all mass in the lower right corner
+    [[1.0, 0.0, 0.667], [0.0, 1.0, 0.667]]
+    """
+    flat = weights.reshape(len(weights), -1)
+    centre = flat @ _points(weights.shape[1:])[:, :2] / flat.sum(axis=1, keepdims=True)
+    return np.concatenate([np.broadcast_to(np.eye(2), (len(flat), 2, 2)), centre[:, :, None]], axis=2)
+
+
 def scale_undone(theta_original: np.ndarray, theta_zoomed: np.ndarray, factor: float) -> np.ndarray:
     """The share of a zoom-out, in octaves, that a transformer undoes on each image: (N,), 1 = all, 0 = ignored.
 
@@ -190,12 +201,26 @@ def _rms(fields: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _share_gone(before: np.ndarray, after: np.ndarray) -> Interval:
-    """Of the mean square over images, with a 95% interval: a bootstrap over images, with one seed."""
+    """Of the mean square over images."""
+    return gained(before, before, after)
 
-    def share(before, after, axis=-1):
-        return 1 - np.mean(after**2, axis=axis) / np.mean(before**2, axis=axis)
+
+def gained(before: np.ndarray, control: np.ndarray, left: np.ndarray) -> Interval:
+    """How much more of the fields' mean square is undone than a control undoes, with a 95% interval.
+
+    The interval is a bootstrap over images, with one seed.
+
+    Args:
+        before: root mean squares of the fields (N,), `control` and `left` of what remains of them.
+
+    >>> gained(np.array([2.0, 2.0]), np.array([2.0, 2.0]), np.array([1.0, 1.0])).mean
+    0.75
+    """
+
+    def share(before, control, left, axis=-1):
+        return np.mean(control**2 - left**2, axis=axis) / np.mean(before**2, axis=axis)
 
     found = stats.bootstrap(
-        (before, after), share, paired=True, n_resamples=RESAMPLES, batch=200, method="percentile", rng=0
+        (before, control, left), share, paired=True, n_resamples=RESAMPLES, batch=200, method="percentile", rng=0
     ).confidence_interval
-    return Interval(float(share(before, after)), float(found.low), float(found.high), len(before))
+    return Interval(float(share(before, control, left)), float(found.low), float(found.high), len(before))

@@ -9,10 +9,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from experiments.stn import elastic_figures, figures
 from experiments.stn.affine import PARTS
 from experiments.stn.copies import THIRDS, ZOOM, thirds
+from experiments.stn.elastic_field import gained
 from experiments.stn.elastic_figures import shown
 from tl_keras.evaluation.arms import Arm
 from tl_keras.evaluation.compare import Interval, accuracy_interval, holm, over_trainings, paired_p_value
@@ -29,10 +31,11 @@ FIELD = {
     "share that an affine map can undo": "affine_share",
     "share that the transformer undoes": "undone",
 }
+CONTROLS = {"share that centring undoes": "centring", "more than centring": "beyond_centring"}
 LINES = [  # of the table: what it is called, where it stands in an entry of results.json
     ("zoom-out: share of the scale undone", ["scale_undone"]),
     *((f"zoom-out: {line}", ["zoom", key]) for line, key in FIELD.items()),
-    *((f"elastic: {line}", ["elastic", key]) for line, key in FIELD.items()),
+    *((f"elastic: {line}", ["elastic", key]) for line, key in (FIELD | CONTROLS).items()),
     *((f"elastic: slope of {shown(part)}", ["elastic", "slopes", part]) for part in PARTS),
     *((f"{shown(third)}: spread of theta (pixels)", ["theta_spread_pixels", third]) for third in THIRDS),
 ]
@@ -46,10 +49,10 @@ def accuracy_section(arms: Sequence[Arm]) -> Section:
     )
     draw = partial(elastic_figures.accuracy_by_epoch, {arm.title: arm.first.history for arm in arms})
     curves = Figure("accuracy_by_epoch", caption, draw)
-    return Section("Results", [results_table(arms), accuracy_table(*arms), curves])
+    return Section("Results", [results_table(arms), accuracy_table(*arms[:2]), curves])
 
 
-def undone_section(transformer: Arm) -> Section:
+def undone_section(transformer: Arm, control: Arm) -> Section:
     """Images before and after the transformer, theta's parts, and what is left of the deformations."""
     seen = {name.partition(".")[2]: array for name, array in transformer.first.arrays.items()}
     entry = transformer.first.measured["undone"]
@@ -58,7 +61,8 @@ def undone_section(transformer: Arm) -> Section:
     return Section(
         "What the transformer undoes",
         [
-            undone_table([record.measured["undone"] for record in transformer.records]),
+            undone_table(_entries(transformer), transformer.title),
+            undone_table(_entries(control), control.title),
             Figure("before_after", "The first of the images measured, before and after the transformer. Above each: "
                    "how many times larger it is shown.", partial(figures.before_after, pictures(seen))),
             Figure("theta", "Parts of theta for the same images original, elastic and zoomed out; lines are medians.",
@@ -66,7 +70,7 @@ def undone_section(transformer: Arm) -> Section:
             Figure("fields", "Fields of the first images measured: arrows from every third pixel to where the original "
                    "was read; then what is left. Above each: root mean square over the digit, in pixels.",
                    partial(elastic_figures.fields, seen["before"][1][: seen["fields"].shape[1]], seen["fields"],
-                           seen["pixels"])),
+                           seen["pixels"][:, : seen["fields"].shape[1]])),
             Figure("followed", "One dot for each elastic image: a part of the transformer's map against that of the "
                    "best affine map. Rotation in degrees, shifts in halves of the side. First seed.",
                    partial(elastic_figures.followed, seen["wanted"], seen["done"], slopes)),
@@ -120,8 +124,8 @@ def _compared(first: Arm, second: Arm) -> list[tuple[str, int, Interval, Interva
     ]  # fmt: skip
 
 
-def undone_table(entries: Sequence[Mapping[str, Any]]) -> Table:
-    """What the transformer undoes, each training in a column."""
+def undone_table(entries: Sequence[Mapping[str, Any]], title: str) -> Table:
+    """What a transformer undoes, each training in a column."""
     rows = [
         [line, *(_cell(functools.reduce(operator.getitem, keys, entry)) for entry in entries)] for line, keys in LINES
     ]
@@ -132,18 +136,41 @@ def undone_table(entries: Sequence[Mapping[str, Any]]) -> Table:
         "0 = ignored. Spread: how far apart theta puts a pixel of different images. Intervals: 95%, over images."
     )
     header = ["", *(f"training {number}" for number in range(1, len(entries) + 1))]
-    return Table("What the transformer undoes", header, rows, note)
+    return Table(f"What is undone: {title}", header, rows, note)
 
 
-def undone_sentences(entries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Whether the two deformations were learned."""
+def beyond(transformer: Arm, control: Arm) -> Interval:
+    """How much more of the elastic fields' mean square a transformer undoes than its control.
+
+    Of one training each the interval is over images; of several over trainings (Welch's).
+    """
+    shares = [[entry["elastic"]["undone"]["mean"] for entry in _entries(arm)] for arm in (transformer, control)]
+    if min(map(len, shares)) > 1:
+        found = stats.ttest_ind(*shares, equal_var=False).confidence_interval()
+        return Interval(
+            float(np.mean(shares[0]) - np.mean(shares[1])), float(found.low), float(found.high), len(shares[0])
+        )
+    (before, _, left), (_, _, other) = (arm.first.arrays["undone.pixels"] for arm in (transformer, control))
+    return gained(before, other, left)
+
+
+def undone_sentences(entries: Sequence[Mapping[str, Any]], gain: Interval) -> list[str]:
+    """Whether the two deformations were learned; of the elastic one what goes beyond both controls counts."""
     scale = over([entry["scale_undone"] for entry in entries])
-    possible, undone = (over([entry["elastic"][what] for entry in entries]) for what in ("affine_share", "undone"))
+    elastic = {
+        what: over([entry["elastic"][what] for entry in entries])
+        for what in ("affine_share", "undone", "centring", "beyond_centring")
+    }
+    more = min(gain, elastic["beyond_centring"], key=lambda found: found.low)
+    word = _word(more.mean / elastic["affine_share"].mean) if more.low > 0 else WORDS[-1][1]
     return [
         f"Zoom-out by {ZOOM}: {_word(scale.mean)}; the transformer undoes {interval_text(scale)} of the scale, in "
         "octaves.",
-        f"Elastic deformation: {_word(undone.mean / possible.mean)}; of the fields' mean square an affine map could "
-        f"undo {possible.mean:.1%}, the transformer undoes {interval_text(undone)}.",
+        f"Of the elastic fields' mean square an affine map could undo {elastic['affine_share'].mean:.1%}, the "
+        f"transformer undoes {interval_text(elastic['undone'])}, centring, which learns nothing, "
+        f"{elastic['centring'].mean:.1%}.",
+        f"Elastic deformation: {word}; beyond centring {_points(elastic['beyond_centring'])} points of that square, "
+        f"beyond a transformer that learned no elastic images {_points(gain)}.",
     ]
 
 
@@ -154,6 +181,14 @@ def over(shares: Sequence[Mapping[str, float]]) -> Interval:
 
 def _cell(value: float | Mapping[str, float]) -> str:
     return f"{value:.3f}" if isinstance(value, float) else "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**value)
+
+
+def _entries(arm: Arm) -> list[Mapping[str, Any]]:
+    return [record.measured["undone"] for record in arm.records]
+
+
+def _points(interval: Interval) -> str:
+    return f"{100 * interval.mean:+.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
 def _word(share: float) -> str:

@@ -80,7 +80,8 @@ class Theta:
 class ElasticUndone:
     """What the transformer undoes of elastic fields and of the zoom-out of `copies.Copies`; and pictures of it.
 
-    Only its response counts: its theta for a deformed image against its theta for the same image as it was.
+    Only its response counts: its theta for a deformed image against its theta for the same image as it was. Beside it
+    stands what centring undoes: bringing the centre of mass to the middle, which learns nothing.
 
     Args:
         elastic: what bent the test images.
@@ -104,11 +105,15 @@ class ElasticUndone:
         zoomed = fields.measure(theta["original"], theta["zoomed_out"], zoom, ink["zoomed_out"])
         bent = fields.measure(theta["original"], theta["elastic"], moved, ink["elastic"])
         scale = fields.scale_undone(theta["original"], theta["zoomed_out"], ZOOM)
+        centred = fields.measure(*(fields.centring(ink[name]) for name in THIRDS[:2]), moved, ink["elastic"])
         numbers = {
             "images": len(rows),
             "scale_undone": fields.bounds(mean_interval(scale.tolist())),
             "zoom": zoomed.entry(),
-            "elastic": bent.entry() | {"slopes": {part: fields.bounds(bent.slope(part)) for part in PARTS}},
+            "elastic": bent.entry()
+            | {"centring": fields.bounds(centred.undone)}
+            | {"beyond_centring": fields.bounds(fields.gained(bent.before, centred.left, bent.left))}
+            | {"slopes": {part: fields.bounds(bent.slope(part)) for part in PARTS}},
             "theta_spread_pixels": {name: fields.spread(maps, size) for name, maps in theta.items()},
         }
         return numbers, self._arrays(copies, theta, moved, bent)
@@ -124,7 +129,7 @@ class ElasticUndone:
             "before": np.stack([seen[first] for seen in copies.values()]),
             "after": np.stack([_shown(copies[name][first], theta[name][first]) for name in THIRDS]),
             "fields": np.stack([fields.remaining(moved[arrows], each) for each in maps]).astype("float32"),
-            "pixels": np.stack([bent.before, bent.best, bent.left])[:, arrows],
+            "pixels": np.stack([bent.before, bent.best, bent.left]).astype("float32"),
         }
 
 

@@ -15,7 +15,7 @@ from tl_keras.reporting.report import write
 from tl_keras.run_folder import RunFolder
 
 CONFIG = {
-    "settings": {"data": None, "epochs": 25, "weights": "weights/of_a_network.h5", "train_batch_norm": False}
+    "settings": {"data": None, "epochs": 25, "weights": "weights/of_a_network.h5", "batch_norm": "frozen"}
     | {f"option_{number}": number for number in range(16)},
     "data": {"name": "made up", "classes": list("abcdefghij"), "image_shape": [32, 32, 3], "fingerprint": "0a" * 32},
     "versions": {"python": "3.11.7", "keras": "3.15.1"},

@@ -154,3 +154,19 @@ def test_the_spread_is_the_deviation_of_where_pixels_go():
     expected = np.sqrt(((put - put.mean(axis=0)) ** 2).sum(axis=1).mean())
     assert elastic_field.spread(theta, size) == pytest.approx(expected)
     assert elastic_field.spread(theta[:1].repeat(4, 0), size) < 1e-12
+
+
+def test_centring_undoes_a_shift_and_nothing_else():
+    ink = np.zeros((4, 28, 28))
+    ink[:, 10:15, 8:13] = np.random.default_rng(0).uniform(0.5, 1, (4, 5, 5))
+    moved = np.roll(ink, (2, -3), axis=(1, 2))  # what was at p is at p + (2, -3) now: read at p - (2, -3)
+    field = np.broadcast_to(np.array([-2.0, 3.0]), (4, 28, 28, 2))
+    found = elastic_field.measure(*map(elastic_field.centring, (ink, moved)), field, moved)
+    assert found.undone.mean == pytest.approx(1)
+    turned = np.rot90(ink, axes=(1, 2))
+    maps = elastic_field.centring(turned)
+    np.testing.assert_allclose(maps[:, :, :2], np.tile(np.eye(2), (4, 1, 1)))
+    rows, columns = np.indices((28, 28))
+    for image, shift in zip(turned, maps[:, :, 2], strict=True):
+        expected = [(each * image).sum() / image.sum() for each in (columns, rows)]
+        np.testing.assert_allclose((shift + 1) * 14 - 0.5, expected)

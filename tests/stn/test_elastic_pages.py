@@ -11,14 +11,15 @@ from experiments.stn.affine import PARTS
 from experiments.stn.copies import THIRDS
 from tests.made_up_records import with_correct
 from tl_keras.evaluation.arms import Arm
+from tl_keras.evaluation.compare import Interval
 
 
 def interval(mean, half=0.01):
     return {"mean": mean, "low": mean - half, "high": mean + half}
 
 
-def undone(scale=0.5, share=0.5):
-    """A transformer that undoes these shares of the scale, and of what an affine map could undo (0.8)."""
+def undone(scale=0.5, share=0.5, centring=0.0):
+    """A transformer that undoes these shares of the scale, and of what an affine map could (0.8), as centring does."""
     field = {"pixels": 2.0, "pixels_after_best_affine": 0.5, "pixels_after_transformer": 1.25}
     return {
         "images": 20,
@@ -26,6 +27,7 @@ def undone(scale=0.5, share=0.5):
         "zoom": field | {"affine_share": interval(1.0), "undone": interval(0.75)},
         "elastic": field
         | {"affine_share": interval(0.8), "undone": interval(0.8 * share)}
+        | {"centring": interval(0.8 * centring), "beyond_centring": interval(0.8 * (share - centring))}
         | {"slopes": {part: interval(number / 10) for number, part in enumerate(PARTS)}},
         "theta_spread_pixels": {"original": 0.5, "elastic": 0.75, "zoomed_out": 0.25},
     }
@@ -62,12 +64,23 @@ def test_several_seeds_have_the_interval_of_their_mean():
     assert table.rows[0][1] == 90 and table.rows[0][2] == "93.33% [74.0, 98.6]"
 
 
+def gain(mean, half=0.01):
+    return Interval(mean, mean - half, mean + half, 20)
+
+
 def test_sentences_say_what_was_undone():
-    zoom, elastic = pages.undone_sentences([undone(scale=0.5, share=1.0)])
+    zoom, shares, elastic = pages.undone_sentences([undone(scale=0.5, share=1.0, centring=0.25)], gain(0.78))
     assert zoom == "Zoom-out by 4: mostly learned; the transformer undoes 50.00% [49.0, 51.0] of the scale, in octaves."
-    assert elastic.startswith("Elastic deformation: learned; of the fields' mean square an affine map could undo 80.0%")
-    assert elastic.endswith("the transformer undoes 80.00% [79.0, 81.0].")
-    assert max(len(sentence.split()) for sentence in (zoom, elastic)) <= 30
+    assert shares == (
+        "Of the elastic fields' mean square an affine map could undo 80.0%, the transformer undoes 80.00% "
+        "[79.0, 81.0], "
+        "centring, which learns nothing, 20.0%."
+    )
+    assert elastic == (
+        "Elastic deformation: mostly learned; beyond centring +60.0 [59.0, 61.0] points of that square, beyond a "
+        "transformer that learned no elastic images +78.0 [77.0, 79.0]."
+    )
+    assert max(len(sentence.split()) for sentence in (zoom, shares, elastic)) <= 30
 
 
 @pytest.mark.parametrize(
@@ -75,13 +88,41 @@ def test_sentences_say_what_was_undone():
     [(1.0, "learned"), (0.9, "learned"), (0.6, "mostly learned"), (0.3, "learned in part"), (-1, "not learned")],
 )
 def test_the_words_follow_the_share(share, word):
-    zoom, elastic = pages.undone_sentences([undone(share, share)])
+    zoom, _, elastic = pages.undone_sentences([undone(share, share)], gain(0.8))
     assert zoom.startswith(f"Zoom-out by 4: {word};") and elastic.startswith(f"Elastic deformation: {word};")
+
+
+@pytest.mark.parametrize("centring, more", [(0.35, 0.3), (0.36, -0.1), (0.0, -0.03), (0.0, 0.005)])
+def test_what_a_control_does_too_was_not_learned(centring, more):
+    *_, elastic = pages.undone_sentences([undone(share=0.36, centring=centring)], gain(more))
+    assert elastic.startswith("Elastic deformation: not learned;")
+
+
+def with_shares(*shares, pixels=None):
+    measured = [{"undone": undone(share=share / 0.8)} for share in shares]
+    arm = with_correct("stn", [right_on(1, 1, 1)] * len(shares), title="stn")
+    records = [replace(record, measured=each) for record, each in zip(arm.records, measured, strict=True)]
+    return Arm("stn", "stn", tuple(replace(record, arrays={"undone.pixels": pixels}) for record in records))
+
+
+def test_several_trainings_are_held_against_those_of_the_control():
+    found = pages.beyond(with_shares(0.30, 0.34), with_shares(0.02, 0.06))
+    # Each mean has the variance .0004, their difference .0008: t(.975, 2) is 4.302653.
+    assert found.mean == pytest.approx(0.28)
+    assert (found.high - found.mean) == pytest.approx(4.302653 * 0.0008**0.5, rel=1e-5)
+
+
+def test_one_training_is_held_against_one_of_the_control_image_by_image():
+    before = np.full(40, 2.0)
+    left, other = before * 0.75**0.5, before
+    pixels = [np.stack([before, before / 2, each]) for each in (left, other)]
+    found = pages.beyond(with_shares(0.25, pixels=pixels[0]), with_shares(0.0, pixels=pixels[1]))
+    assert (found.mean, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25))
 
 
 def test_several_trainings_stand_side_by_side():
     seeds = [undone(0.4), undone(0.6)]
-    table = pages.undone_table(seeds)
+    table = pages.undone_table(seeds, "transformer")
     assert list(table.header) == ["", "training 1", "training 2"]
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["zoom-out: share of the scale undone"] == ["0.400 [0.390, 0.410]", "0.600 [0.590, 0.610]"]
@@ -90,7 +131,7 @@ def test_several_trainings_stand_side_by_side():
     assert rows["elastic: slope of shear"] == ["0.300 [0.290, 0.310]"] * 2
     assert rows["zoomed out: spread of theta (pixels)"] == ["0.250"] * 2
     student = "50.00% [-77.1, 177.1] of the scale"  # t(.975, 1) times 0.1
-    assert student in pages.undone_sentences(seeds)[0]
+    assert student in pages.undone_sentences(seeds, gain(0.1))[0]
 
 
 def test_curves_of_all_kinds_of_images():
@@ -137,7 +178,8 @@ def test_the_section_draws_what_was_recorded():
     assert list(rows) == ["original", "elastic", "zoomed out"] and rows["zoomed out"][0][2] == "× 4.00"
     arm = network("stn", right_on(1, 1, 1), measured={"undone": undone()},
                   arrays={f"undone.{name}": array for name, array in seen.items()})  # fmt: skip
-    table, *drawn = pages.undone_section(arm).blocks
-    assert len(table.rows) == 20
+    table, of_control, *drawn = pages.undone_section(arm, replace(arm, title="control")).blocks
+    assert [each.caption for each in (table, of_control)] == ["What is undone: stn", "What is undone: control"]
+    assert len(table.rows) == 22
     assert [figure.name for figure in drawn] == ["before_after", "theta", "fields", "followed"]
     assert all(len(figure.png) > 10_000 for figure in drawn)

@@ -110,6 +110,8 @@ def test_the_fields_that_are_measured_are_those_of_the_images(model, copies):
         assert np.abs(map_coordinates(image.astype(float), places, order=3).clip(0, 255) - copy).max() < 0.51
     assert numbers["images"] == len(seen["wanted"]) == 15 and seen["parts"].shape == (3, 15, 6)
     assert (seen["pixels"][1] < seen["pixels"][0]).all(), "the best affine map leaves less"
+    told = {name: numbers["elastic"][name]["mean"] for name in ("undone", "centring", "beyond_centring")}
+    assert told["beyond_centring"] == pytest.approx(told["undone"] - told["centring"])
     assert numbers["elastic"]["pixels_after_best_affine"] < numbers["elastic"]["pixels_after_transformer"]
     assert list(numbers["elastic"]["slopes"]) == list(affine.PARTS)
     assert list(numbers["theta_spread_pixels"]) == list(THIRDS)
