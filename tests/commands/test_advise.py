@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import keras
@@ -19,6 +20,7 @@ from tl_keras.models import backbones
 from tl_keras.run_folder import RunFolder
 from tl_keras.study import backbone_choice
 from tl_keras.study.backbone_choice import Candidate, Scored, parse, ranked
+from tl_keras.transfer import advice, transferability
 from tl_keras.transfer.advice import MEASURED, RULE
 
 RANDOM = "mobilenet_0.25=none"
@@ -88,7 +90,7 @@ def test_a_run_with_a_weight_file_a_random_network_and_a_model_file(here, capfd)
     assert [entries[title]["scores"]["imagenet_top1"] for title in entries] == [
         {"mobilenet_0.25": 0.506}.get(title) for title in entries
     ]
-    assert found["advice"]["strategy"] in ("last_layer", "last_stages")
+    assert found["advice"]["strategy"] in ("last_layer", "early_probe")
     assert {kind for kind, _ in found["advice"]["reasons"]} == {MEASURED, RULE}
     assert found["advice"]["reasons"][0] == [MEASURED, "12 training images per class, 24 in all."]
     for name in ("report.html", "report.pdf", "plots/probe.png"):
@@ -190,7 +192,35 @@ def test_the_advice_is_of_the_best_trained_backbone_even_where_random_weights_wi
     text, advice = words(scored("vgg16", 95, weights="none"), scored("vgg19", 90))
     assert "vgg16 (random) ranks first" in text and "Try this strategy first, with vgg19: last layer." in text
     assert "90.0%" in advice.reasons[2][1]
-    assert "tl-keras finetune 'made up' --backbone vgg19=imagenet --strategies probe,last_layer,full" in text
+    assert "tl-keras finetune 'made up' --backbone vgg19=imagenet --strategies last_layer,probe,full" in text
+
+
+def test_few_and_different_images_are_sent_to_earlier_features():
+    text, advice = words(scored("vgg16", 55))
+    assert advice.strategy == "early_probe" and "with vgg16: linear probe on earlier features." in text
+    assert "--backbone vgg16=imagenet --strategies early_probe,probe,full" in text
+
+
+def test_the_command_says_where_the_data_lie():
+    settings = advise.Settings("mnist", data_dir="my sets", backbones=RANDOM)
+    text = advise.comparison_command(settings, Candidate("vgg16", "a b.h5"), "full")
+    assert shlex.split(text) == ["tl-keras", "finetune", "mnist", "--backbone", "vgg16=a b.h5", "--strategies",
+                                 "full,probe", "--data-dir", "my sets"]  # fmt: skip
+
+
+@pytest.mark.parametrize("side, channels, advised", [(8, 1, "early_probe"), (32, 3, "last_layer")])
+def test_the_command_that_is_printed_runs(here, capfd, monkeypatch, side, channels, advised):
+    monkeypatch.setattr(transferability, "linear_probe", lambda features, labels, seed: labels >= 0)
+    layers = [keras.Input((side, side, channels)), keras.layers.Conv2D(8, 3), keras.layers.Flatten()]
+    keras.Sequential([*layers, keras.layers.Dense(10, activation="softmax")]).save(here / "own.keras")
+    if advised == "early_probe":
+        monkeypatch.setattr(advice, "SIMILAR_PROBE", 2.0)
+    assert run.main(["advise", "digits", "--limit", "40", "--backbones", "own.keras", "--out", "run"]) == 0
+    (said,) = [line for line in capfd.readouterr().out.splitlines() if "tl-keras finetune" in line]
+    words = shlex.split(said.partition("tl-keras ")[2])
+    assert words[words.index("--strategies") + 1].split(",")[0] == advised
+    assert run.main([*words, "--epochs", "1", "--limit", "60", "--out", "trained"]) == 0
+    assert set(results(here / "trained")["models"]) == {advised, "probe", "full"}
 
 
 # ------------------------------------------------------------------------------------------------- backbones

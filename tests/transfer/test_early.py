@@ -78,6 +78,13 @@ def with_dense_layers():
     return keras.Model(images, layers.Dense(3)(layers.Dense(9)(x)))
 
 
+def in_two_branches():
+    """No tensor but the images and the features is all that stands behind it."""
+    images = keras.Input((16, 16, 3))
+    branches = [layers.GlobalAveragePooling2D()(layers.Conv2D(4, side)(images)) for side in (1, 3)]
+    return keras.Model(images, layers.Dense(3)(layers.Concatenate(name="both")(branches)))
+
+
 BUILT = {"with dense layers": with_dense_layers, "residual by operators": residual_by_operators}
 REGISTRY = ("resnet50", "densenet121", "mobilenet_v2_0.35", "efficientnetv2b0", "torch_resnet18", "vit_base")
 
@@ -88,6 +95,8 @@ def test_all_that_stands_behind_the_end_of_a_stage_comes_from_it(name):
         pytest.importorskip("keras_hub", reason="the extra kerashub is not installed")
     model = BUILT[name]() if name in BUILT else backbones.build(name, classes=2, size=32)
     _, ends = early._ends(model)
+    read = ends.popitem()[1]
+    assert read.shape[1:] == model.layers[-1].input.shape[1:]
     assert len(ends) == len(backbones.stages(model))
     outputs = {operation.name: operation.output for operation in model.operations}
     for layer in ends:  # Keras refuses a network from there on, should a branch pass the cut by
@@ -106,6 +115,22 @@ def test_the_end_of_the_last_stage_gives_what_the_probe_reads():
     features = [keras.Model(each.input, each.get_layer("logits").input)(x) for each in (model, whole)]
     np.testing.assert_allclose(*features, rtol=1e-6)
     assert whole.output_shape == (None, 5) and whole.input.name == "images" and whole.name == model.name
+
+
+def test_a_network_that_is_one_stage_is_a_probe(storage):
+    choice = early.choose(in_two_branches(), made_up_split(20), storage)
+    assert [(stage.layer, stage.features) for stage in choice.stages] == [("both", 8)] and choice.taken == "both"
+
+
+def test_what_dense_layers_give_can_be_taken_too(storage):
+    model = with_dense_layers()
+    choice = early.choose(model, made_up_split(20), storage)
+    hidden = model.layers[-2].name
+    assert [stage.features for stage in choice.stages] == [4, 5, 9] and choice.stages[-1].layer == hidden
+    x = made_up_split(3).images.astype("float32")
+    whole = early.cut(model, hidden, classes=2)
+    np.testing.assert_array_equal(keras.Model(whole.input, whole.get_layer("logits").input)(x),
+                                  keras.Model(model.input, model.layers[-1].input)(x))  # fmt: skip
 
 
 def test_a_network_that_sees_no_image_is_refused(storage):
@@ -134,7 +159,7 @@ def test_the_stage_of_least_log_loss_is_taken_after_one_run_over_the_images(stor
         assert stage.log_loss == pytest.approx(least, rel=1e-3)
     assert choice.taken == min(choice.stages, key=lambda stage: stage.log_loss).layer == "conv2"
     assert early.choose(model, train, storage, seed=3) == choice and sum(seen) == 200, "features are found again"
-    assert str(choice) == "features of conv2, the end of stage 2 of 3"
+    assert str(choice) == "features of conv2, number 2 of 3 from shallow to deep"
 
 
 def test_where_nothing_can_be_held_out_the_last_stage_is_taken(storage):

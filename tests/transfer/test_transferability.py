@@ -91,8 +91,9 @@ def test_h_score_is_the_plain_one_when_images_are_many():
     assert h_score(features, labels) == pytest.approx(plain_h_score(features, labels), rel=1e-3)
 
 
-def test_h_score_shrinks_as_its_definition_says():
-    features, labels = blobs(1.0, 30, 8)
+@pytest.mark.parametrize("width", [8, 100])
+def test_h_score_shrinks_as_its_definition_says(width):
+    features, labels = blobs(1.0, 30, width)
     covariance, shrinkage = ledoit_wolf(features)
     means = np.stack([features[labels == label].mean(axis=0) for label in labels])
     expected = (1 - shrinkage) * np.trace(np.linalg.inv(covariance) @ np.cov(means.T, bias=True))
@@ -104,6 +105,11 @@ def test_h_score_is_not_fooled_by_wide_features():
     noise, labels = blobs(0.0, 30, 100)
     assert plain_h_score(noise, labels) == pytest.approx(2), "K - 1, as if the classes were apart"
     assert h_score(noise, labels) < 0.5 < h_score(*blobs(1.0, 30, 100))
+
+
+def test_h_score_of_very_wide_features_takes_no_matrix_of_their_width():
+    """A network that ends in Flatten has such; 50,000 by 50,000 numbers would be 20 GB."""
+    assert 0 < h_score(*blobs(0.0, 30, 50_000)) < h_score(*blobs(1.0, 30, 50_000)) < 2
 
 
 def test_leep_worked_by_hand():

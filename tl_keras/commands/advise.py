@@ -23,9 +23,9 @@ from tl_keras.study.backbone_choice import LOADED, RANKED_BY, Candidate, Scored,
 HINT = "name weight files, as in --backbones mobilenet_0.25=FILE,mobilenet_v2_0.35=FILE"
 METHOD = """\
 {used} training images were scored; no test image was. Each backbone ran once over them, \
-scaled to a short side of 256 pixels, of which the centre, 224 by 224, counts; its features are what its last layer \
-reads. Nothing was trained but the probe, a logistic regression that is asked about images it was not fitted to, in \
-{folds} folds{few}.
+scaled to a short side of 256 pixels, of which the centre, 224 by 224, counts; a model file saw them at its own size. \
+The features of a backbone are what its last layer reads. Nothing was trained but the probe, a logistic regression \
+that is asked about images it was not fitted to, in {folds} folds{few}.
 
 Backbones are ranked by the probe, the one score that is an accuracy on these images. That order is a rule of thumb. \
 No score orders backbones best everywhere (Agostinelli et al., "How stable are Transferability Metrics evaluations?", \
@@ -49,8 +49,9 @@ class Settings(Options):
     data: str = option(None, "data set: a name (cifar10, mnist, digits, tfds:NAME) or a path", positional=True)
     data_dir: str | None = option(None, "where named sets lie (default $TL_KERAS_DATA, then the Keras cache)")
     backbones: str | None = option(
-        None, "NAME, NAME=FILE or NAME=none (random), separated by commas (default: all with published weights)"
-    )
+        None, "NAME, NAME=FILE or NAME=none (random), separated by commas (default: all with published weights)",
+        listed=True,
+    )  # fmt: skip
     limit: int = option(2000, "most training images that are scored", minimum=4)
     seed: int = option(0, "fixes random weights, which images are scored and the folds", minimum=0, maximum=2**31 - 1)
 
@@ -208,9 +209,10 @@ def conclude(settings: Settings, scored: list[Scored], advice: transfer.advice.A
 def comparison_command(settings: Settings, best: Candidate, strategy: str) -> str:
     """The command that trains the network by the advised strategy and by its usual rivals."""
     backbone = best.name if best.is_own else f"{best.name}={best.weights}"
-    strategies = dict.fromkeys(("probe", strategy, "full"))
+    strategies = dict.fromkeys((strategy, "probe", "full"))
     words = [settings.data, "--backbone", backbone, "--strategies", ",".join(strategies)]
-    return shlex.join(["tl-keras", "finetune", *words])
+    where = ["--data-dir", settings.data_dir] if settings.data_dir else []
+    return shlex.join(["tl-keras", "finetune", *words, *where])
 
 
 def announce(ranking: reporting.content.Table, how: str, conclusion: list[str], advice) -> None:

@@ -17,6 +17,7 @@ from tl_keras.errors import InputError
 from tl_keras.models import backbones, model_file, networks, weights
 from tl_keras.quiet import keras
 from tl_keras.run_folder import RunFolder
+from tl_keras.training import runtime
 
 LOADED = (256, 256)  # all networks can be served from images that are scaled to cover this
 RANKED_BY = "linear_probe"
@@ -69,7 +70,9 @@ def parse(text: str | None, given: str | None = None) -> list[Candidate]:
     candidates = [_candidate(name.strip(), given) for name in names]
     titles = [candidate.title for candidate in candidates]
     if len(titles) != len(set(titles)):
-        raise InputError(f"--backbone: expected each backbone once, received {text}; take one out")
+        raise InputError(
+            f"--backbone: expected each backbone once, by name, received {text}; take one out, or rename it"
+        )
     return candidates
 
 
@@ -85,16 +88,21 @@ def _candidate(text: str, given: str | None) -> Candidate:
 
 
 def choose(candidates: Sequence[Candidate], images: ImageData, limit: int, seed: int, out: RunFolder) -> Candidate:
-    """The candidate whose features name most training images rightly, by a linear probe on `limit` of them."""
+    """The candidate whose features name most training images rightly, by a linear probe on `limit` of them.
+
+    Of equals the one named first.
+    """
     split = splits.limit(images.train, limit, seed)
-    scored = []
+    shares = []
     for candidate in candidates:
         print(f"{candidate.title}: scoring {len(split):,} training images", flush=True)
+        runtime.prepare(seed)  # random weights are of it
         model = backbones.build(candidate.name, len(split.class_names), candidate.weights)
-        scored.append(score(candidate, model, split, seed, out))
-    best = ranked(scored)[0]
-    print(f"{best.candidate.title} is re-used: a probe names {best.scores[RANKED_BY]:.1%} rightly", flush=True)
-    return best.candidate
+        found = features(candidate, model, split, out)
+        shares.append(transfer.transferability.linear_probe(found, split.labels, seed).mean())
+    best = candidates[int(np.argmax(shares))]
+    print(f"{best.title} is re-used: a probe names {max(shares):.1%} rightly", flush=True)
+    return best
 
 
 @dataclass(frozen=True)
@@ -131,17 +139,21 @@ class Scored:
 def score(candidate: Candidate, model: keras.Model, split: Split, seed: int, out: RunFolder) -> Scored:
     """Run the backbone over the images and score its features."""
     start = time.monotonic()
-    body = keras.Model(model.input, model.get_layer("logits").input)
-    features = outputs(candidate, body, split, out)
-    correct = transfer.transferability.linear_probe(features, split.labels, seed)
+    found = features(candidate, model, split, out)
+    correct = transfer.transferability.linear_probe(found, split.labels, seed)
     scores = {
         RANKED_BY: float(correct.mean()),
-        "log_me": transfer.transferability.log_me(features, split.labels),
-        "h_score": transfer.transferability.h_score(features, split.labels),
+        "log_me": transfer.transferability.log_me(found, split.labels),
+        "h_score": transfer.transferability.h_score(found, split.labels),
         "leep": leep(candidate, split, out) if candidate.is_own else None,
         "imagenet_top1": None if candidate.is_random else backbones.find(candidate.name).top1,
     }
-    return Scored(candidate, correct, scores, features.shape[1], time.monotonic() - start)
+    return Scored(candidate, correct, scores, found.shape[1], time.monotonic() - start)
+
+
+def features(candidate: Candidate, model: keras.Model, split: Split, out: RunFolder) -> np.ndarray:
+    """What the last layer of a backbone reads of the images, (N, F)."""
+    return outputs(candidate, keras.Model(model.input, model.get_layer("logits").input), split, out)
 
 
 def leep(candidate: Candidate, split: Split, out: RunFolder) -> float | None:

@@ -18,15 +18,15 @@ from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
 from tl_keras.models import backbones, heads
 from tl_keras.quiet import keras
-from tl_keras.transfer import activations, frozen, probe
+from tl_keras.transfer import activations, frozen, probe, strategies
 
 
 @dataclass(frozen=True)
 class Stage:
-    """How a linear classifier does on the features of one stage.
+    """How a linear classifier does on the features of one stage, or on those that the last layer reads.
 
     Args:
-        layer: whose output is averaged over the image.
+        layer: whose output is averaged over the image, or read as it is.
         features: how many numbers that gives.
         log_loss, accuracy: of training images that were held out, under the penalty of least log loss; None where no
             image can be held out, and where the features are the same for all images.
@@ -42,8 +42,11 @@ class Stage:
 class Choice:
     """The stages from shallow to deep, the layer of the one that is taken, and the seconds that it took to choose.
 
+    Where the last layer reads something else than the average of the last stage, that is one more: behind fully
+    connected layers, for example.
+
     >>> str(Choice((Stage("conv1", 8, 0.4, 0.9), Stage("conv2", 16, 0.5, 0.9)), "conv1"))
-    'features of conv1, the end of stage 1 of 2'
+    'features of conv1, number 1 of 2 from shallow to deep'
     """
 
     stages: tuple[Stage, ...]
@@ -52,7 +55,7 @@ class Choice:
 
     def __str__(self) -> str:
         layers = [stage.layer for stage in self.stages]
-        return f"features of {self.taken}, the end of stage {layers.index(self.taken) + 1} of {len(layers)}"
+        return f"features of {self.taken}, number {layers.index(self.taken) + 1} of {len(layers)} from shallow to deep"
 
 
 def choose(model: keras.Model, train: Split, storage: activations.Storage, seed: int = 0) -> Choice:
@@ -61,7 +64,7 @@ def choose(model: keras.Model, train: Split, storage: activations.Storage, seed:
     All stages are seen in one run over the images. The same images, network and seed give the same choice.
 
     Args:
-        model: flat, functional; maps images (B, H, W, C) to what is no matter.
+        model: flat, functional; maps images (B, H, W, C) to classes by a last dense layer.
         train: the training images as they are.
         seed: draws the folds.
 
@@ -75,14 +78,18 @@ def choose(model: keras.Model, train: Split, storage: activations.Storage, seed:
     images, ends = _ends(model)
     prefix = keras.Model(images, [_averaged(tensor, f"{layer}_averaged") for layer, tensor in ends.items()])
     stored = activations.store(prefix, train, storage)
-    stages = tuple(_stage(layer, found[:], train, seed) for layer, found in zip(ends, stored, strict=True))
+    features = {layer: found[:] for layer, found in zip(ends, stored, strict=True)}
+    *ends_of_stages, read = features
+    if ends_of_stages and np.array_equal(features[ends_of_stages[-1]], features[read]):
+        del features[read]
+    stages = tuple(_stage(layer, found, train, seed) for layer, found in features.items())
     losses = [(stage.log_loss, number) for number, stage in enumerate(stages) if stage.log_loss is not None]
     taken = stages[min(losses)[1] if losses else -1]
     return Choice(stages, taken.layer, time.perf_counter() - started)
 
 
 def cut(model: keras.Model, layer: str, classes: int) -> keras.Model:
-    """The network up to `layer`, the end of a stage: its output averaged over the image, new logits, a softmax.
+    """The network up to `layer`, one that could be chosen: its output averaged over the image, new logits, a softmax.
 
     It shares its layers with `model`.
 
@@ -103,7 +110,10 @@ def _stage(layer: str, features: np.ndarray, train: Split, seed: int) -> Stage:
 
 
 def _ends(model: keras.Model) -> tuple[keras.KerasTensor, dict[str, keras.KerasTensor]]:
-    """The images, and under the name of its operation the last output of each stage that all behind it comes from."""
+    """The images, and under its operation's name the last output of each stage that all behind it comes from.
+
+    And what the last dense layer reads.
+    """
     first = {names[0]: number for number, names in enumerate(backbones.stages(model), start=1)}
     if not first:
         raise InputError(
@@ -118,7 +128,10 @@ def _ends(model: keras.Model) -> tuple[keras.KerasTensor, dict[str, keras.KerasT
         # The same features without the zeros around them stand before it.
         if number and is_map and not isinstance(call.operation, keras.layers.ZeroPadding2D):
             ends[number] = call
-    return images, {call.operation.name: call.output for call in ends.values()}
+    head = strategies.last_dense(model)
+    read = next(call.read[0] for call in called if call.operation is head)
+    last = next(call for call in called if call.output is read)
+    return images, {call.operation.name: call.output for call in (*ends.values(), last)}
 
 
 def _narrow(images: keras.KerasTensor, called: list[frozen.Call]) -> Iterator[bool]:
@@ -132,6 +145,8 @@ def _narrow(images: keras.KerasTensor, called: list[frozen.Call]) -> Iterator[bo
 
 
 def _averaged(tensor: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """A map (B, H, W, C) or tokens (B, T, C) averaged over their places: (B, C)."""
+    """A map (B, H, W, C) or tokens (B, T, C) averaged over their places: (B, C). What has none is as it is."""
+    if len(tensor.shape) == 2:
+        return tensor
     pooling = keras.layers.GlobalAveragePooling2D if len(tensor.shape) == 4 else keras.layers.GlobalAveragePooling1D
     return pooling(dtype="float32", name=name)(tensor)  # the sum over a large map passes float16

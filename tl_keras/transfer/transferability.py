@@ -90,15 +90,34 @@ def h_score(features: np.ndarray, labels: np.ndarray) -> float:
     >>> h_score(np.array([[1.0], [1.0], [-1.0], [-1.0]]), list("aabb"))
     1.0
     """
-    from sklearn.covariance import LedoitWolf
-
     features, classes = checked(features, labels)
+    images, width = features.shape
     centred = features - features.mean(axis=0)
-    covariance = LedoitWolf(assume_centered=True).fit(centred)
-    shares = np.bincount(classes) / len(classes)
-    means = np.stack([centred[classes == number].mean(axis=0) for number in range(len(shares))])
-    score = shares @ ((means @ covariance.precision_) * means).sum(axis=1)
-    return float((1 - covariance.shrinkage_) * score)
+    directions, lengths, _ = np.linalg.svd(centred, full_matrices=False)
+    # Along the singular vectors the covariance is diagonal, and where it is zero no class differs: nothing that is as
+    # large as the square of the width is ever computed.
+    inside = lengths**2 > RESOLUTION * lengths[0] ** 2
+    variances, coordinates = lengths[inside] ** 2 / images, (directions * lengths)[:, inside]
+    shrinkage = _shrinkage(variances, (centred**2).sum(axis=1), width)
+    shrunk = (1 - shrinkage) * variances + shrinkage * variances.sum() / width
+    shares = np.bincount(classes) / images
+    means = np.stack([coordinates[classes == number].mean(axis=0) for number in range(len(shares))])
+    return float((1 - shrinkage) * (shares @ (means**2 / shrunk).sum(axis=1)))
+
+
+def _shrinkage(variances: np.ndarray, lengths: np.ndarray, width: int) -> float:
+    """How far a covariance matrix is best moved to the multiple of the identity with its trace, 0 to 1.
+
+    Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance matrices" (2004).
+
+    Args:
+        variances: along its axes (R,); there are `width` axes, zero along the others.
+        lengths: squared ones of the centred rows (N,).
+    """
+    square = (variances**2).sum()
+    noise = ((lengths**2).mean() - square) / (width * len(lengths))
+    distance = square / width - (variances.sum() / width) ** 2
+    return min(noise, distance) / distance if distance > 0 else 0.0
 
 
 def leep(source_probabilities: np.ndarray, labels: np.ndarray) -> float:
