@@ -15,11 +15,8 @@ from tl_keras import run
 from tl_keras.commands import advise
 from tl_keras.data import arrays
 from tl_keras.data.image_data import ImageData
-from tl_keras.errors import InputError
 from tl_keras.models import backbones
-from tl_keras.run_folder import RunFolder
-from tl_keras.study import backbone_choice
-from tl_keras.study.backbone_choice import Candidate, Scored, parse, ranked
+from tl_keras.study.backbone_choice import Candidate, Scored, ranked
 from tl_keras.transfer import advice, transferability
 from tl_keras.transfer.advice import MEASURED, RULE
 
@@ -221,52 +218,6 @@ def test_the_command_that_is_printed_runs(here, capfd, monkeypatch, side, channe
     assert words[words.index("--strategies") + 1].split(",")[0] == advised
     assert run.main([*words, "--epochs", "1", "--limit", "60", "--out", "trained"]) == 0
     assert set(results(here / "trained")["models"]) == {advised, "probe", "full"}
-
-
-# ------------------------------------------------------------------------------------------------- backbones
-
-
-def test_a_list_of_backbones(tmp_path):
-    own, file = own_model(tmp_path / "own.keras"), weight_file(tmp_path / "a.weights.h5")
-    candidates = parse(f"vgg16, mobilenet_0.3={file},resnet50=none,{own}")
-    assert [(one.title, one.origin) for one in candidates] == [
-        ("vgg16", "published"), ("mobilenet_0.3", "weight file"), ("resnet50 (random)", "random"),
-        ("own", "model file"),
-    ]  # fmt: skip
-    assert [one.is_random for one in candidates] == [False, False, True, False]
-
-
-def test_weights_of_those_that_name_none(tmp_path, monkeypatch):
-    own, file = own_model(tmp_path / "own.keras"), weight_file(tmp_path / "a.weights.h5")
-    given = parse(f"mobilenet_0.25,mobilenet_0.5=none,mobilenet_0.75={file}", "none")
-    assert [one.weights for one in given] == ["none", "none", file]
-    assert [one.weights for one in parse(f"{own},vgg16")] == ["none", "imagenet"]
-    with pytest.raises(InputError, match="expected none with a model file, received imagenet"):
-        parse(f"vgg16,{own}", "imagenet")
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    assert [one.name for one in parse(None)] == [backbone_choice.DEFAULT]
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models/mobilenet_2_5_224_tf_no_top.h5").touch()
-    assert [(one.name, one.weights) for one in parse(None)] == [("mobilenet_0.25", "imagenet")], "it is at hand"
-
-
-@pytest.mark.parametrize(
-    "text, said",
-    [("vgg61", "received 'vgg61'"), ("vgg16,", "received ''"), ("vgg16,vgg16", "each backbone once"),
-     ("vgg16=gone.h5", "received 'gone.h5'"), ("vgg16=", "received ''")],
-)  # fmt: skip
-def test_lists_that_are_refused(text, said):
-    with pytest.raises(InputError, match=said):
-        advise.Settings("digits", backbones=text)
-
-
-def test_leep_needs_probabilities(tmp_path):
-    split = made_up_split(12, side=32)
-    out = RunFolder(tmp_path / "run")
-    assert backbone_choice.leep(Candidate(own_model(tmp_path / "a.keras"), "none"), split, out) <= 0
-    grey = own_model(tmp_path / "grey.keras", channels=1)
-    assert backbone_choice.leep(Candidate(grey, "none"), split, out) <= 0, "it is shown grey images"
-    assert backbone_choice.leep(Candidate(own_model(tmp_path / "b.keras", last=None), "none"), split, out) is None
 
 
 # ------------------------------------------------------------------------------------------------ refusals
