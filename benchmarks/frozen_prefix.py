@@ -17,7 +17,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from experiments.cifar_ab import IMAGE_SIZE, STRATEGIES, VIEWS_B, Settings, classes_of_part_b
+from experiments.cifar_ab import IMAGE_SIZE, STRATEGIES, Settings, classes_of_part_b
 from tl_keras.data import pipeline
 from tl_keras.data.augment import FlipShift
 from tl_keras.data.selection import ByClass
@@ -83,11 +83,11 @@ def main(path: str, rounds: int) -> None:
             spent = 0.0
             with tempfile.TemporaryDirectory() as folder:
                 for name in NAMES:
-                    _, strategy, rate = STRATEGIES[name]
+                    _, strategy, rate, views = STRATEGIES[name]
                     runtime.prepare(seed=0)
                     model = cnn.build(2)
                     strategies.copy_weights(network_a, model)
-                    recipe = Recipe(settings.epochs, settings.batch_size, rate, views=VIEWS_B)
+                    recipe = Recipe(settings.epochs, settings.batch_size, rate, views=views)
                     phases = strategies.find(strategy).phases
                     started = time.perf_counter()
                     way(name, model, train, test, recipe, phases, folder)

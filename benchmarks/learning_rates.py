@@ -16,7 +16,7 @@ from pathlib import Path
 
 import keras
 
-from experiments.cifar_ab import IMAGE_SIZE, STRATEGIES, VIEWS_B, Settings, classes_of_part_b
+from experiments.cifar_ab import IMAGE_SIZE, STRATEGIES, VIEWS, Settings, classes_of_part_b
 from tl_keras.data import splits
 from tl_keras.data.augment import FlipShift
 from tl_keras.data.selection import ByClass
@@ -55,14 +55,13 @@ def main(path: str) -> None:
         return last["loss"]
 
     for name in ("B_last", "B_last_two", "B_scratch"):
-        views = None if name == "B_scratch" else VIEWS_B
-        start = STRATEGIES[name][2]
+        *_, start, views = STRATEGIES[name]
         tried = {rate: loss(name, rate, views) for rate in (start / 2, start, 2 * start)}
         while (best := min(tried, key=lambda rate: tried[rate])) in (min(tried), max(tried)):
             further = best / 2 if best == min(tried) else 2 * best
             tried[further] = loss(name, further, views)
         print(f"CHOSEN {name} {best:.1e}", flush=True)
-    loss("B_scratch", best, VIEWS_B)
+    loss("B_scratch", best, VIEWS)
 
 
 if __name__ == "__main__":

@@ -189,13 +189,14 @@ def training_batches(inputs_of, labels, seed):
 # ## Training
 #
 # One protocol for all: AdamW; the learning rate rises to its peak over the first fifth of the steps and falls to zero
-# along a cosine; labels are smoothed by 0.1. Only the peak differs; it was chosen on training images held out. The test
+# along a cosine; labels are smoothed by 0.1. The peak is that of each way, chosen on training images held out. The test
 # images are measured after each epoch, but nothing is chosen by them: the weights after the last epoch count.
 #
 # **What "only the last layers are trained" means.** A frozen layer does the same in every epoch: its weights stay,
 # its BatchNorm uses the statistics learned on A, and the Dropout between frozen layers rests. So the frozen layers are
 # run once (`predict`) for each version of an image, and a small model made of the *same* layer objects that follow is
-# trained on what they gave. Training it trains the network. Part B sees two versions of each image, in turn.
+# trained on what they gave. Training it trains the network. Re-use sees two versions of each image, in turn; training
+# from scratch a new one in every epoch.
 
 
 # %%
@@ -245,7 +246,7 @@ def fit_from(position, network, train, test, peak, seed, versions):
     return fit(keras.Model(inputs, x), features_of, train[1], (test_features, test[1]), peak, seed)
 
 
-def trial(name, title, train, test, peak, seed, versions=2, first_trained="images", start=None):
+def trial(name, title, train, test, peak, seed, versions, first_trained="images", start=None):
     """Build a network, give it the weights of `start`, train it from layer `first_trained` on, and measure it."""
     keras.utils.set_random_seed(seed)
     network = build_network(len(set(train[1])))
@@ -281,16 +282,16 @@ print(f"A: test accuracy {a.correct.mean():.2%}, {a.seconds:.1f} s, {a.weights:,
 # ## Part B, three ways
 
 # %%
-ways = {  # name: (title, peak learning rate, first layer that is trained, network whose weights are re-used)
-    "B_scratch": ("B from scratch", 8e-3, "images", None),
-    "B_last_two": ("B, last two layers", 1e-3, "dense1", a.network),
-    "B_last": ("B, last layer", 8e-3, "dropout_dense", a.network),
+ways = {  # name: (title, peak learning rate, versions, first layer that is trained, network whose weights are re-used)
+    "B_scratch": ("B from scratch", 8e-3, epochs, "images", None),
+    "B_last_two": ("B, last two layers", 2e-3, 2, "dense1", a.network),
+    "B_last": ("B, last layer", 1.6e-2, 2, "dropout_dense", a.network),
 }
 runs: dict[str, list] = {title: [] for title, *_ in ways.values()}  # the networks of all seeds
-for name, (title, peak, layer, start) in ways.items():
+for name, (title, peak, versions, layer, start) in ways.items():
     for repeat in range(seed, seed + seeds):
         file = name if repeat == seed else f"{name}_seed{repeat}"
-        runs[title].append(trial(file, title, train_b, test_b, peak, repeat, first_trained=layer, start=start))
+        runs[title].append(trial(file, title, train_b, test_b, peak, repeat, versions, layer, start))
 firsts = [of_way[0] for of_way in runs.values()]  # of each way the network of the first seed: the figures show these
 
 # %% [markdown]
