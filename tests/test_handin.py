@@ -1,14 +1,17 @@
 """The hand-in of cifar_ab: where the library cannot be imported it gives the library's networks, or reads them."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from experiments import cifar_ab
 from tests.fresh import python
 from tests.isolation import ROOT, isolate
 from tl_keras import records
+from tl_keras.evaluation.compare import accuracy_interval
 from tl_keras.reporting import notebook
 from tl_keras.run_folder import RunFolder
 from tl_keras.study import runner
@@ -128,3 +131,16 @@ def test_beside_a_finished_run_it_reads_the_networks(library, place):
         record = records.read(library.out, name)
         np.testing.assert_allclose(read.kept[f"{name}.probabilities"], record.test.probabilities, rtol=0, atol=1e-5)
         assert f"{record.seconds:.1f} s" in read.done.stdout, "the time is that of the run"
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_its_intervals_are_those_of_the_library(capsys, seeds):
+    correct = np.random.default_rng(0).random((seeds, 200)) < [[0.8], [0.9], [0.95]][:seeds]
+    trained = {"train_accuracy": 0.9, "seconds": 1.0, "weights": 1, "history": {"val_accuracy": [0.5, 0.6]}}
+    runs = {"a way": [SimpleNamespace(correct=row, **trained) for row in correct]}
+    script = (ROOT / "experiments/handin/cifar_ab.py").read_text(encoding="utf-8")
+    (cell,) = (cell.source for cell in notebook.build(script, GIVEN).cells if "table = {}" in cell.source)
+    around = {"np": np, "stats": stats, "SimpleNamespace": SimpleNamespace, "runs": runs, "epochs": 2, "seeds": seeds}
+    exec(cell, around | {"test_b": (correct[0],)})
+    found = accuracy_interval(correct)
+    assert f"{found.low:.2%} to {found.high:.2%}" in capsys.readouterr().out
