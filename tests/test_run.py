@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import experiments
-from tl_keras import commands, run
+from tl_keras import command_line, commands, run
 from tl_keras.run_folder import RunFolder
 
 
@@ -39,10 +39,10 @@ def test_list_names_every_study_and_every_command_with_its_summary(capfd, argume
     studies, others = out.split("Commands:")
     assert "CIFAR-10 split A/B: what is re-using a trained network worth?" in studies
     for package, listed, not_listed in ((experiments, studies, others), (commands, others, studies)):
-        for name in run.summaries(package):
+        for name in command_line.summaries(package):
             assert f"\n  {name} " in listed and f"\n  {name} " not in not_listed
-    assert {"cifar_ab", "finetune"} <= set(run.summaries(experiments))
-    assert {"advise", "compare", "grade", "report"} == set(run.summaries(commands)) and err == ""
+    assert {"cifar_ab", "finetune"} <= set(command_line.summaries(experiments))
+    assert {"advise", "compare", "grade", "report"} == set(command_line.summaries(commands)) and err == ""
 
 
 def test_help_names_every_option(capfd):
@@ -109,7 +109,7 @@ for line in sys.argv[1:]:
             code = stop.code
     print(line, code, *sorted({"tensorflow", "keras", "sklearn", "scipy", "matplotlib"} & set(sys.modules)), sep="|")
 """
-NAMES = [name for package in (experiments, commands) for name in run.summaries(package)]
+NAMES = [name for package in (experiments, commands) for name in command_line.summaries(package)]
 ANSWERED = {
     "list": 0, "--help": 0, "nosuch": 2, "cifar_ab --epochs 0": 2, "cifar_ab --registration 7": 2,
     "cifar_ab --resume": 2, "cifar_ab --out /proc/x": 2, "cifar_ab --engine cloud": 2, "advise": 2,

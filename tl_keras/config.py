@@ -5,21 +5,26 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 from tl_keras import __version__
 from tl_keras.errors import InputError
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+MOST = 10**9  # of anything that is counted: larger numbers overflow somewhere, perhaps hours later
+MOST_OF = {"seeds": 1000}  # each is a trial, or several
+NAME_BYTES, PATH_BYTES = 255, 4095  # Linux takes no longer ones
 
 
 def option(default: Any, help: str, **check: Any) -> Any:
     """A dataclass field that is also a command-line option; `minimum=`, `maximum=` and `choices=` are checked.
 
-    With `positional=True` it is given without a flag, and has to be given.
+    With `positional=True` it is given without a flag, and has to be given. With `listed=True` a text is a list: commas
+    part its entries, an equals sign the name of one from its file.
     """
     return field(default=default, metadata={"help": help, **check})
 
@@ -29,8 +34,23 @@ class Options:
     """Settings without a field yet: how they are checked, written and read back. A command adds its fields."""
 
     def __post_init__(self):
+        hints = get_type_hints(type(self))
         for item in dataclasses.fields(self):
-            _check(item, getattr(self, item.name))
+            _check(item, hints[item.name], getattr(self, item.name))
+
+    def refuse_blanks(self) -> None:
+        """Refuse texts without a letter, as of a variable that is not set: none of them means the default.
+
+        Raises:
+            InputError: there is one.
+
+        >>> Settings(data="digits").refuse_blanks()
+        """
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            for text in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(text, str):
+                    refuse_blank(_spelt(item), item.metadata["help"], text)
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary that JSON can hold."""
@@ -41,8 +61,10 @@ class Options:
         """The settings that `to_dict` wrote.
 
         Raises:
-            InputError: a key is unknown, or a value is outside its bounds.
+            InputError: a key is unknown, or a value is of another kind or outside its bounds.
         """
+        if not isinstance(values, dict):
+            raise InputError(f"settings: expected an object, received {type(values).__name__}; start a new run")
         known = {item.name for item in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
@@ -165,19 +187,69 @@ class FineTuningSettings(TransferSettings):
                 )
 
 
-def _check(item: dataclasses.Field, value: Any) -> None:
-    name, choices = flag(item.name), item.metadata.get("choices")
-    minimum, maximum = item.metadata.get("minimum"), item.metadata.get("maximum", float("inf"))
-    if value is None and item.metadata.get("positional"):
-        raise InputError(f"{item.name.upper()}: expected {item.metadata['help']}, received nothing; name it")
+def _check(item: dataclasses.Field, hint: Any, value: Any) -> None:
+    name, choices = _spelt(item), item.metadata.get("choices")
+    if value is None and (item.metadata.get("positional") or item.default is not None):
+        raise InputError(f"{name}: expected {item.metadata['help']}, received nothing; name it")
     if value is None:
         return
-    if minimum is not None and (not isinstance(value, int) or isinstance(value, bool) or value < minimum):
-        raise InputError(f"{name}: expected a whole number of at least {minimum}, received {value}; give a larger one")
-    if minimum is not None and value > maximum:
-        raise InputError(f"{name}: expected a whole number of at most {maximum}, received {value}; give a smaller one")
+    if hint is bool and not isinstance(value, bool):
+        raise InputError(f"{name}: expected true or false, received {value!r}; start a new run")
+    if hint in (int, int | None):
+        _check_number(name, item, value)
+    elif hint is not bool:
+        for text in value if item.metadata.get("several") else [value]:
+            check_text(name, item.metadata["help"], text)
+            _check_lengths(name, text)
     if choices and value not in choices:
         raise InputError(f"{name}: expected one of {', '.join(choices)}, received {value!r}; choose one of them")
+
+
+def _check_number(name: str, item: dataclasses.Field, value: Any) -> None:
+    minimum, maximum = item.metadata["minimum"], item.metadata.get("maximum", MOST_OF.get(item.name, MOST))
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise InputError(f"{name}: expected a whole number of at least {minimum}, received {value}; give a larger one")
+    if value > maximum:
+        raise InputError(f"{name}: expected a whole number of at most {maximum}, received {value}; give a smaller one")
+
+
+def check_text(name: str, expected: str, text: Any) -> None:
+    """Refuse what is no text, and names that the system or JSON cannot take.
+
+    Raises:
+        InputError: it is that.
+
+    >>> check_text("--out", "a folder", "runs/try")
+    """
+    # The bytes of a name that is not UTF-8 stand in a text as half characters.
+    if not isinstance(text, str) or "\0" in text or text.encode(errors="ignore").decode() != text:
+        raise InputError(f"{name}: expected {expected}, received {text!r}; give another one")
+
+
+def _check_lengths(name: str, text: str) -> None:
+    for path in re.split("[,=]", text):
+        longest = max(len(part.encode()) for part in path.split("/"))
+        if longest > NAME_BYTES or len(path.encode()) > PATH_BYTES:
+            raise InputError(
+                f"{name}: expected names of at most {NAME_BYTES} bytes in paths of at most {PATH_BYTES}, received "
+                f"{longest} and {len(path.encode())}; give shorter ones"
+            )
+
+
+def refuse_blank(name: str, expected: str, text: str) -> None:
+    """Refuse a text without a letter.
+
+    Raises:
+        InputError: it is one.
+
+    >>> refuse_blank("--out", "a folder", "runs/try")
+    """
+    if not text.strip():
+        raise InputError(f"{name}: expected {expected}, received {text!r}; give one, or leave the option out")
+
+
+def _spelt(item: dataclasses.Field) -> str:
+    return item.name.upper() if item.metadata.get("positional") else flag(item.name)
 
 
 def flag(name: str) -> str:

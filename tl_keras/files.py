@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,3 +55,31 @@ def locked(path: Path) -> Iterator[None]:
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep `folder` for this process, or fail at once; the system frees it whatever ends the process.
+
+    Raises:
+        BlockingIOError: another process keeps it.
+        OSError: a file system that cannot lock folders.
+
+    >>> with alone(Path("runs/try")):
+    ...     pass
+    """
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(opened)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise OSError unless files can be written into `folder`, or into the one that it would be made in.
+
+    >>> check_writable(Path("saved_models"))
+    """
+    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    tempfile.TemporaryFile(dir=there).close()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing.context import SpawnContext, SpawnProcess
 
 
 @contextmanager
@@ -23,21 +24,34 @@ def pool(count: int, prepare: Callable | None = None, *arguments: object) -> Ite
     ...     workers.submit(pow, 2, 10).result()
     1024
     """
-    # Fresh processes: a fork of one that has started TensorFlow can hang.
-    context = multiprocessing.get_context("spawn")
-    workers = ProcessPoolExecutor(count, context, initializer=partial(_start, prepare, *arguments))
+    workers = ProcessPoolExecutor(count, _Fresh(), initializer=partial(_start, prepare, *arguments))
     try:
         yield workers
     except BaseException:
-        for process in list((workers._processes or {}).values()):
+        for process in multiprocessing.active_children():
             process.terminate()
         raise
     finally:
         workers.shutdown(cancel_futures=True)
 
 
+class _Deaf(SpawnProcess):
+    """A process that never hears Ctrl-C, which a terminal sends to all, not even while it starts."""
+
+    def start(self) -> None:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Fresh(SpawnContext):
+    # Fresh processes: a fork of one that has started TensorFlow can hang.
+    Process = _Deaf
+
+
 def _start(prepare: Callable | None, *arguments: object) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def end_with_it():

@@ -86,7 +86,8 @@ def _filter() -> None:
     """Write to descriptor 2 the messages that come in at descriptor 0, except for TensorFlow's remarks."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # sent to all processes of a job, they must not end it first either
-    os.write(1, READY)
+    with contextlib.suppress(BrokenPipeError):  # who started this one has been stopped meanwhile
+        os.write(1, READY)
     os.close(1)
     goes_on = False
     while message := os.read(0, 1 << 16):

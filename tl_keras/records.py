@@ -167,7 +167,7 @@ def read(out: RunFolder, name: str) -> Record:
             raise ValueError(f"format {content['format']}")
         arrays = _read_arrays(path.with_suffix(".npz"))
         thumbnails = Thumbnails(arrays.pop("thumbnail_rows"), arrays.pop("thumbnails"))
-        return Record(
+        record = Record(
             **{key: content[key] for key in _PLAIN} | {"class_names": tuple(content["class_names"])},
             history=_read_history(out.history(name)),
             predictions={
@@ -177,11 +177,35 @@ def read(out: RunFolder, name: str) -> Record:
             thumbnails=thumbnails,
             arrays=arrays,
         )
+        _check(record)
+        return record
     except Exception as error:  # of damaged bytes: BadZipFile, zlib.error, IndexError, NotImplementedError, ...
         raise InputError(
             f"{path}: expected a whole record of format {FORMAT}, received one that cannot be read ({error!r}); "
             "start a new run"
         ) from error
+
+
+def _check(record: Record) -> None:
+    """Raise ValueError where a part is of another kind or size than what is written of it."""
+    kinds: dict[str, Any] = {"trial": dict, "data": dict, "measured": dict, "seconds": (int, float), "parameters": int,
+             "trainable_parameters": int, "train_accuracy": (int, float)}  # fmt: skip
+    wrong = [name for name, kind in kinds.items() if not isinstance(getattr(record, name), kind)]
+    wrong += [name for name in ("name", "arm", "title") if not isinstance(record.trial.get(name), str)]
+    if wrong or not isinstance(record.seed, int) or not isinstance(record.data.get("name"), str):
+        raise ValueError(f"another kind of {', '.join(wrong) or 'seed or data'}")
+    if not record.class_names or not all(isinstance(name, str) for name in record.class_names):
+        raise ValueError("class names that are none")
+    for predicted in record.predictions.values():
+        count, classes = len(predicted.ids), len(record.class_names)
+        if predicted.probabilities.shape != (count, classes) or predicted.probabilities.dtype.kind != "f":
+            raise ValueError("probabilities of other images or classes")
+        labels = predicted.labels
+        if labels.shape != (count,) or labels.dtype.kind not in "iu" or not np.isin(labels, range(-1, classes)).all():
+            raise ValueError("labels of other images or classes")
+    rows = record.thumbnails.rows
+    if len(rows) != len(record.thumbnails.images) or not np.isin(rows, range(len(record.test.ids))).all():
+        raise ValueError("pictures of other images")
 
 
 def read_all(out: RunFolder) -> list[Record]:

@@ -40,7 +40,7 @@ def test_arms_of_several_runs_are_compared_on_the_images_they_share(capfd, tmp_p
     assert "200 shared test images of made up" in out and err == ""
     assert "full fine-tuning (monday)" in out and "linear probe (tuesday)" in out
     assert "0.9500" in out and "0.6000" in out
-    assert "full fine-tuning (monday) is better: 95.0% of 200 test images" in out and "p < 0.001" in out
+    assert "full fine-tuning (monday) came out ahead: 95.0% of 200 test images" in out and "p < 0.001" in out
 
 
 def test_images_that_one_run_did_not_see_do_not_count(capfd, tmp_path):
@@ -79,7 +79,7 @@ def test_a_report_is_drawn_from_the_records_alone(capfd, tmp_path):
     done = python("-c", code, "report", folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "imported"
-    assert "arm full is better" in done.stdout and f"report: {folder / 'report.html'}" in done.stdout
+    assert "arm full came out ahead" in done.stdout and f"report: {folder / 'report.html'}" in done.stdout
     for name in ("report.html", "report.pdf", "notebook.ipynb"):
         assert (folder / name).stat().st_size > 1000
     for path, content in kept.items():

@@ -15,7 +15,7 @@ from tl_keras.data.augment import FlipShift
 from tl_keras.data.lazy import CenterCrop
 from tl_keras.errors import InputError
 from tl_keras.models import cnn
-from tl_keras.transfer import activations, frozen, strategies
+from tl_keras.transfer import activations, frozen, row_files, strategies
 from tl_keras.transfer.activations import Storage
 from tl_keras.transfer.strategies import Phase
 
@@ -84,7 +84,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("batches", [1, 4, 7, 14])
 def test_a_stopped_extraction_goes_on_where_it_stood(tmp_path, monkeypatch, split, prefix, batches):
     small_batches(monkeypatch)
-    monkeypatch.setattr(activations, "SYNC_SECONDS", 0.0)
+    monkeypatch.setattr(row_files, "SYNC_SECONDS", 0.0)
     arguments = {"augment": FlipShift(), "seed": 3, "views": 3}
     whole = [stored[:] for stored in activations.store(prefix, split, Storage(tmp_path / "whole"), **arguments)]
     predict, calls = prefix.predict_on_batch, []
@@ -99,7 +99,7 @@ def test_a_stopped_extraction_goes_on_where_it_stood(tmp_path, monkeypatch, spli
         patch.setattr(prefix, "predict_on_batch", predict_and_stop)
         activations.store(prefix, split, Storage(tmp_path / "stopped"), **arguments)
     (progress,) = (tmp_path / "stopped").glob("*.json")
-    assert json.loads(progress.read_text()) == {"rows": 8 * batches}
+    assert json.loads(progress.read_text())["rows"] == 8 * batches
     # What came after the last sync may be there in part.
     for part in (tmp_path / "stopped").glob("*.part"):
         part.write_bytes(part.read_bytes() + b"half a row")
@@ -223,10 +223,10 @@ import pathlib, sys, time
 import keras
 from tests.conftest import made_up_split
 from tl_keras.data import pipeline
-from tl_keras.transfer import activations
+from tl_keras.transfer import activations, row_files
 folder, views = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 pipeline.evaluation_batch_size = lambda images: 2
-activations.SYNC_SECONDS = 0.0
+row_files.SYNC_SECONDS = 0.0
 keras.utils.set_random_seed(0)
 inputs = keras.Input((16, 16, 3))
 prefix = keras.Model(inputs, [keras.layers.Conv2D(2, 3)(inputs), keras.layers.GlobalAveragePooling2D()(inputs)])

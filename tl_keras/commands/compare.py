@@ -7,6 +7,7 @@ Comparisons are paired: the same images, answered by both. Nothing is trained an
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ class Settings(Options):
 
     def __post_init__(self):
         super().__post_init__()
-        if len({Path(path).resolve() for path in self.runs}) < 2:
+        if len({os.path.realpath(path) for path in self.runs}) < 2:
             raise InputError(
                 f"RUNS: expected the folders of two runs or more, received {len(self.runs)}; name different ones"
             )
@@ -59,7 +60,7 @@ def run(settings: Settings) -> None:
 
 def _names(paths: Sequence[str]) -> list[str]:
     """The runs' folders as short as they can be told apart."""
-    parts = [Path(path).resolve().parts for path in paths]
+    parts = [Path(os.path.realpath(path)).parts for path in paths]
     for depth in range(1, max(map(len, parts))):
         names = ["/".join(part[-depth:]) for part in parts]
         if len(set(names)) == len(names):

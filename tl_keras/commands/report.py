@@ -31,5 +31,7 @@ class Settings(Options):
 def run(settings: Settings) -> None:
     """Draw the pages, and print the findings."""
     out = RunFolder(Path(settings.run))
-    report = study.pages.write(out)
+    with out.locked():
+        out.remove_leftovers()
+        report = study.pages.write(out)
     print("\n".join([*report.summary, "", f"report: {out.path / 'report.html'}"]))

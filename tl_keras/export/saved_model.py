@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import errno
+import re
 import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from tl_keras.files import alone
 from tl_keras.quiet import keras, tf
+
+UNFINISHED = ".unfinished-"
 
 
 def export(model: keras.Model, class_names: tuple[str, ...], folder: Path) -> Path:
@@ -21,9 +28,6 @@ def export(model: keras.Model, class_names: tuple[str, ...], folder: Path) -> Pa
     >>> export(model, ("deer", "truck"), Path("saved_models/cifar_ab-B_last"))
     PosixPath('saved_models/cifar_ab-B_last/1')
     """
-    versions = [int(entry.name) for entry in folder.glob("[0-9]*") if entry.name.isdigit()]
-    version = folder / str(max(versions, default=0) + 1)
-    unfinished = folder / f".{os.getpid()}.{version.name}"
     archive = keras.export.ExportArchive()
     archive.track(model)
     archive.add_endpoint(
@@ -31,12 +35,38 @@ def export(model: keras.Model, class_names: tuple[str, ...], folder: Path) -> Pa
         fn=lambda images: model(images, training=False),
         input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="images")],
     )
-    try:
+    with _unfinished(folder) as unfinished:
         archive.write_out(unfinished, verbose=False)
         labels = unfinished / "assets.extra" / "labels.txt"
         labels.parent.mkdir()
         labels.write_text("\n".join(class_names) + "\n", encoding="utf-8")
-        unfinished.rename(version)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return version
+        return _numbered(unfinished)
+
+
+@contextmanager
+def _unfinished(folder: Path) -> Iterator[Path]:
+    """A new folder in `folder`, gone after an error; those that killed processes left there go too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"{UNFINISHED}*"):
+        with suppress(OSError), alone(left):  # whoever wrote it lives no more
+            shutil.rmtree(left)
+    unfinished = folder / f"{UNFINISHED}{uuid.uuid4().hex}"
+    unfinished.mkdir()
+    with ExitStack() as kept:
+        kept.callback(shutil.rmtree, unfinished, ignore_errors=True)
+        with suppress(OSError):  # a file system that cannot lock folders: there nobody removes it either
+            kept.enter_context(alone(unfinished))
+        yield unfinished
+
+
+def _numbered(unfinished: Path) -> Path:
+    """Give the folder the number above all others, or the next one where another process was faster."""
+    names = (entry.name for entry in unfinished.parent.iterdir())
+    number = max((int(name) for name in names if re.fullmatch("[0-9]+", name)), default=0)
+    while True:
+        number += 1
+        try:
+            return unfinished.rename(unfinished.with_name(str(number)))
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise

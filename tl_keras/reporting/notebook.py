@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import ast
+import atexit
 import copy
+import logging
 import os
 import re
 import sys
@@ -30,6 +32,7 @@ COMPOSE = """\
 from tl_keras.study import pages
 report = pages.compose(".")      # reads the records of this run; nothing is trained"""
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+SILENT = logging.Logger("notebook", logging.CRITICAL + 1)  # what nbclient has to say, its exceptions say too
 
 
 class NotebookError(RuntimeError):
@@ -108,6 +111,7 @@ def execute(notebook: NotebookNode, path: str | Path, folder: str | Path) -> Not
         kernel_manager_class=_ThisInterpreter,
         timeout=None,
         record_timing=False,
+        log=SILENT,
         resources={"metadata": {"path": str(folder)}},
     )
     try:
@@ -132,6 +136,7 @@ def _run(client: NotebookClient) -> None:
                 process = getattr(getattr(client.km, "provisioner", None), "process", None)
                 if process:
                     process.kill()
+            atexit.unregister(client._cleanup_kernel)  # it fails where the kernel never began
 
 
 class _ThisInterpreter(AsyncKernelManager):

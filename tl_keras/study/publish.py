@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from tl_keras.evaluation.arms import Arm
 from tl_keras.reporting import sections
-from tl_keras.run_folder import RunFolder
+from tl_keras.run_folder import SAVED_MODELS, RunFolder
 from tl_keras.study import pages
 from tl_keras.study.pages import Run
-
-SAVED_MODELS = Path("saved_models")
 
 
 def publish(out: RunFolder) -> None:
@@ -21,12 +20,11 @@ def publish(out: RunFolder) -> None:
     finish = getattr(run.study, "finish", None)
     more = finish(run) if finish else {}
     kept = [arm for arm in run.arms if arm.first.trial["keep"]]
-    exported = {arm.name: _saved_model(run, arm) for arm in kept}
     print("drawing the report", flush=True)
     report = pages.write(out)
     models = {arm.name: entry(arm, out) for arm in kept}
-    for name, folder in exported.items():
-        models[name] |= {"class_names": list(run.arm(name).first.class_names), "saved_model": str(folder)}
+    for arm in kept:  # last, so that few runs are stopped between a new version and the results that name it
+        models[arm.name] |= {"class_names": list(arm.first.class_names), "saved_model": str(_saved_model(run, arm))}
     entries = getattr(run.study, "entries", None)
     out.write_results(
         {
@@ -78,11 +76,18 @@ def _saved_model(run: Run, arm: Arm) -> Path:
     from tl_keras.export import saved_model
     from tl_keras.models import model_file
 
-    results = run.out.path / "results.json"
-    if results.exists():  # a finished run that is resumed
-        before = json.loads(results.read_text(encoding="utf-8"))["models"].get(arm.name, {}).get("saved_model")
-        if before and Path(before).is_dir():
-            return Path(before)
+    before = _exported_before(run, arm)
+    if before and os.path.isfile(before / "saved_model.pb"):
+        return before
     folder = SAVED_MODELS / f"{run.config['experiment']}-{arm.name}"
     model = model_file.load(run.out.model(arm.first.name))
     return saved_model.export(model, arm.first.class_names, folder)
+
+
+def _exported_before(run: Run, arm: Arm) -> Path | None:
+    """What the results of a finished run that is resumed name; None where they are not there, or damaged."""
+    try:
+        results = json.loads((run.out.path / "results.json").read_text(encoding="utf-8"))
+        return Path(results["models"][arm.name]["saved_model"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None

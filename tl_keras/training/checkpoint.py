@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import sys
-import zipfile
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,10 +53,11 @@ class Checkpoint:
 
     def save(self, progress: Progress) -> None:
         """Write the state of the variables together with `progress`."""
-        meta = json.dumps({"identity": self.identity, "rows": progress.rows, "seconds": progress.seconds})
-        arrays = {str(number): _to_bytes(variable) for number, variable in enumerate(self.variables)}
+        said = {"identity": self.identity, "rows": progress.rows, "seconds": progress.seconds}
+        arrays = [_to_bytes(variable) for variable in self.variables]
+        meta = json.dumps(said | {"checksum": _checksum(said, arrays)})
         with atomic(self.path) as temporary:
-            np.savez(temporary, **{"meta": np.array(meta)} | arrays)  # type: ignore[arg-type]
+            np.savez(temporary, **{"meta": np.array(meta)} | {str(n): array for n, array in enumerate(arrays)})  # type: ignore[arg-type]
             if self.path.exists():
                 self.path.replace(self.previous)
 
@@ -68,24 +71,44 @@ class Checkpoint:
             if not path.exists():
                 continue
             try:
-                with np.load(path, allow_pickle=False) as stored:
-                    meta = json.loads(str(stored["meta"]))
-                    arrays = [stored[str(number)] for number in range(len(stored.files) - 1)]
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                print(f"checkpoint {path} is damaged ({error}); trying the one before", file=sys.stderr)
+                said, arrays = _read(path)
+            except (
+                Exception
+            ) as error:  # of damaged bytes: BadZipFile, zlib.error, NotImplementedError, MemoryError, ...
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                print(f"checkpoint {path} is damaged ({reason}); trying the one before", file=sys.stderr)
                 continue
-            self._assign(path, meta, arrays)
-            return Progress(meta["rows"], meta["seconds"])
+            self._assign(path, said, arrays)
+            return Progress(said["rows"], said["seconds"])
         return before or Progress()
 
-    def _assign(self, path: Path, meta: dict, arrays: list[np.ndarray]) -> None:
-        if meta["identity"] != self.identity or len(arrays) != len(self.variables):
+    def _assign(self, path: Path, said: dict, arrays: list[np.ndarray]) -> None:
+        sizes = [_to_bytes(variable).size for variable in self.variables]
+        if said["identity"] != self.identity or [array.size for array in arrays] != sizes:
             raise InputError(
                 f"checkpoint {path}: expected one of {self.identity}, received one of "
-                f"{meta['identity']}; resume with the settings of that run or choose another --out"
+                f"{said['identity']}; resume with the settings of that run or choose another --out"
             )
         for variable, array in zip(self.variables, arrays, strict=True):
             variable.assign(_from_bytes(array, variable))
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """What `save` wrote; any exception where it is not that, to the last byte."""
+    with np.load(path, allow_pickle=False) as stored:
+        said = json.loads(str(stored["meta"]))
+        arrays = [stored[str(number)] for number in range(len(stored.files) - 1)]
+    if said.pop("checksum") != _checksum(said, arrays):
+        raise ValueError("not what was written")
+    return said, arrays
+
+
+def _checksum(said: dict[str, Any], arrays: Sequence[np.ndarray]) -> int:
+    # The zip archive has one for each array, but none for their order, and none for its own list of them.
+    found = zlib.crc32(json.dumps(said).encode())
+    for array in arrays:
+        found = zlib.crc32(array.data, found)
+    return found
 
 
 def _to_bytes(variable: keras.Variable) -> np.ndarray:

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-import os
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +15,9 @@ from tl_keras.data.augment import Augmentation
 from tl_keras.data.lazy import LazyImages, Part
 from tl_keras.data.splits import Split, fingerprint
 from tl_keras.errors import InputError
-from tl_keras.files import locked, write_json
+from tl_keras.files import locked
 from tl_keras.quiet import keras
-
-SYNC_SECONDS = 5.0
+from tl_keras.transfer import row_files
 
 
 @dataclass(frozen=True)
@@ -66,9 +59,9 @@ def store(
     paths = _paths(prefix, key, storage)
     # Another process may be at it: what it stores is then found here, and never written twice.
     with locked(Path(storage.folder) / f"{key}.lock"):
-        if not all(path.exists() for path in paths):
-            shapes = [(views * len(images), *output.shape[1:]) for output in prefix.outputs]
-            extraction = _Extraction(paths, shapes, storage.dtype)
+        shapes = [(views * len(images), *output.shape[1:]) for output in prefix.outputs]
+        if not row_files.are_whole(paths, shapes, storage.dtype):
+            extraction = row_files.RowFiles(paths, shapes, storage.dtype)
             _check_room(storage, extraction)
             begun = _begun(prefix, shapes[0][0], storage, lambda part: _fingerprint(part, images, *how))
             if begun:
@@ -87,7 +80,8 @@ def find(prefix: keras.Model, split: Split, storage: Storage) -> list[Stored] | 
     """
     images, rows = _whole(split.images, None)
     paths = _paths(prefix, _fingerprint(prefix, images, storage.dtype, None, 0, 1), storage)
-    there = storage.dtype == "float32" and all(path.exists() for path in paths)
+    shapes = [(len(images), *output.shape[1:]) for output in prefix.outputs]
+    there = storage.dtype == "float32" and row_files.are_whole(paths, shapes, storage.dtype)
     return [Stored(path, rows) for path in paths] if there else None
 
 
@@ -106,8 +100,8 @@ def _begun(prefix: keras.Model, rows: int, storage: Storage, key_of) -> tuple[ke
 
     So the network that trains one layer starts from what was stored for the one that trains two.
     """
-    shapes = {Stored(path).shape for path in Path(storage.folder).glob("*.0.npy")}
-    if not shapes:
+    sizes = {row_files.size(path) for path in Path(storage.folder).glob("*.0.npy")}
+    if not sizes:
         return None
     tensors = []
 
@@ -117,11 +111,14 @@ def _begun(prefix: keras.Model, rows: int, storage: Storage, key_of) -> tuple[ke
 
     graph = keras.models.clone_model(prefix, clone_function=lambda layer: layer, call_function=call)
     for tensor in reversed(tensors[:-1]):
-        # Hashing the weights of each beginning would take long: first see whether anything of that shape is there.
-        if not isinstance(tensor, keras.KerasTensor) or (rows, *tensor.shape[1:]) not in shapes:
+        if not isinstance(tensor, keras.KerasTensor):
+            continue
+        shape = (rows, *tensor.shape[1:])
+        # Hashing the weights of each beginning would take long: first see whether anything of that size is there.
+        if row_files.file_size(shape, storage.dtype) not in sizes:
             continue
         path = Path(storage.folder) / f"{key_of(keras.Model(graph.inputs, tensor))}.0.npy"
-        if path.exists():
+        if row_files.are_whole([path], [shape], storage.dtype):
             try:
                 return keras.Model(tensor, graph.outputs), Stored(path)
             except ValueError:  # a branch passes this tensor by
@@ -129,13 +126,13 @@ def _begun(prefix: keras.Model, rows: int, storage: Storage, key_of) -> tuple[ke
     return None
 
 
-def _check_room(storage: Storage, extraction: _Extraction) -> None:
+def _check_room(storage: Storage, extraction: row_files.RowFiles) -> None:
     """Refuse before anything is computed what would not fit in the end."""
     folder = Path(storage.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    begun = sum(part.stat().st_size for part in extraction.parts if part.exists())
-    needed = sum(math.prod(shape) for shape in extraction.shapes) * extraction.dtype.itemsize - begun
-    held = sum(_size(file) for file in folder.iterdir())
+    begun = sum(row_files.size(part) for part in extraction.parts)
+    needed = sum(row_files.file_size(shape, storage.dtype) for shape in extraction.shapes) - begun
+    held = sum(row_files.size(file) for file in folder.iterdir())
     free = shutil.disk_usage(folder).free
     for room, what in ((storage.limit_gb * 1e9 - held, "the limit leaves"), (free, "the disk has")):
         if needed > room:
@@ -143,14 +140,6 @@ def _check_room(storage: Storage, extraction: _Extraction) -> None:
                 f"stored activations: expected at most {room / 1e9:.2f} GB, which {what}, received {needed / 1e9:.2f} "
                 "GB to store; take fewer views or images, or float16, or raise the limit"
             )
-
-
-def _size(file: Path) -> int:
-    """Its bytes; none where another process has taken it away meanwhile."""
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 class Stored:
@@ -171,67 +160,21 @@ class Stored:
         return np.asarray(np.load(self.path, mmap_mode="r")[indices])
 
 
-def _extract(prefix: keras.Model, images, extraction: _Extraction, augment, seed: int, views: int) -> None:
+def _extract(prefix: keras.Model, images, extraction: row_files.RowFiles, augment, seed: int, views: int) -> None:
     count, batch_size = len(images), pipeline.evaluation_batch_size(images)
-    first, row = divmod(extraction.rows, count)
     # Whole batches, so that those to come are the ones an uninterrupted extraction would see.
-    row = row // batch_size * batch_size
+    done = 0 if extraction.rows % count % batch_size else extraction.rows
+    first, row = divmod(done, count)
     with (
-        extraction.writing(first * count + row),
+        extraction.writing(done),
         tqdm(total=views * count, desc="frozen layers", unit="image", disable=None, leave=False) as progress,
     ):
-        progress.update(extraction.rows)
+        progress.update(done)
         for view in range(first, views):
             for batch in pipeline.view_batches(images, augment, seed, view, batch_size, start=row):
                 extraction.append(keras.tree.flatten(prefix.predict_on_batch(batch)))
                 progress.update(len(batch))
             row = 0
-
-
-class _Extraction:
-    """Rows on their way to .npy files; a stopped extraction keeps those that it wrote.
-
-    How many rows are known to be on the disk is written beside them, after a sync, every few seconds.
-    """
-
-    def __init__(self, paths: list[Path], shapes: list[tuple[int, ...]], dtype: str):
-        self.paths, self.shapes, self.dtype = paths, shapes, np.dtype(dtype).newbyteorder("<")
-        self.parts = [path.with_suffix(".part") for path in paths]
-        self.progress, self.rows = paths[0].with_suffix(".json"), 0
-        if self.progress.exists() and all(part.exists() for part in self.parts):
-            self.rows = json.loads(self.progress.read_text(encoding="utf-8"))["rows"]
-
-    @contextmanager
-    def writing(self, rows: int) -> Iterator[None]:
-        """Go on behind the first `rows` rows; after the block the files are whole and get their names."""
-        with ExitStack() as opened:
-            self.files = [opened.enter_context(open(part, "r+b" if rows else "w+b")) for part in self.parts]
-            for file, shape in zip(self.files, self.shapes, strict=True):
-                header = {"descr": self.dtype.str, "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, header)
-                file.seek(rows * math.prod(shape[1:]) * self.dtype.itemsize, os.SEEK_CUR)
-                file.truncate()
-            self.rows, self.synced = rows, time.monotonic()
-            yield
-            self._sync()
-        for part, path in zip(self.parts, self.paths, strict=True):
-            part.replace(path)
-        self.progress.unlink()
-
-    def append(self, outputs: list[np.ndarray]) -> None:
-        """Write the next rows of each output."""
-        for file, output in zip(self.files, outputs, strict=True):
-            file.write(np.ascontiguousarray(output, self.dtype).data)
-        self.rows += len(outputs[0])
-        if time.monotonic() - self.synced > SYNC_SECONDS:
-            self._sync()
-
-    def _sync(self) -> None:
-        for file in self.files:
-            file.flush()
-            os.fsync(file.fileno())
-        write_json(self.progress, {"rows": self.rows})
-        self.synced = time.monotonic()
 
 
 def _fingerprint(prefix: keras.Model, images, dtype: str, augment, seed: int, views: int) -> str:
