@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tl_keras import processes, records, values
+from tl_keras import processes, records, transfer, values
 from tl_keras.data import selection, splits
 from tl_keras.data.image_data import ImageData
 from tl_keras.data.splits import Split
@@ -26,7 +26,7 @@ from tl_keras.run_folder import RunFolder
 from tl_keras.study.trial import Trial, in_order
 from tl_keras.training import runtime
 from tl_keras.training.schedules import Recipe
-from tl_keras.transfer import activations, early, strategies
+from tl_keras.transfer import activations, strategies
 
 SHOWN, WRONG, SIDE = 24, 12, 96  # thumbnails: drawn at random, wrong answers, and their longest side
 
@@ -80,7 +80,7 @@ def run_one(trial: Trial, out: RunFolder) -> Record:
     train = _wide(trial) if trial.augment and trial.augment.crops else images.train
     choice = _choice(trial, model, images, out) if trial.strategy.is_early else None
     if choice:
-        model = early.cut(model, choice.taken, len(images.class_names))
+        model = transfer.early.cut(model, choice.taken, len(images.class_names))
     recipe = _with_rate(trial, model, train)
     trained = _fit(trial, model, train, images, recipe, out)
     if trial.keep:
@@ -90,9 +90,9 @@ def run_one(trial: Trial, out: RunFolder) -> Record:
     return record
 
 
-def _choice(trial: Trial, model: keras.Model, images: ImageData, out: RunFolder) -> early.Choice:
+def _choice(trial: Trial, model: keras.Model, images: ImageData, out: RunFolder) -> transfer.early.Choice:
     """The stage that is taken, by the training images as they are."""
-    choice = early.choose(model, images.train, _storage(trial, out), trial.recipe.seed)
+    choice = transfer.early.choose(model, images.train, _storage(trial, out), trial.recipe.seed)
     print(f"{trial.name}: {choice}, by cross-validation on training images", flush=True)
     return choice
 
@@ -120,7 +120,7 @@ def _fit(trial: Trial, model: keras.Model, train: Split, images: ImageData, reci
 
 
 def _record(
-    trial: Trial, model: keras.Model, images: ImageData, trained, recipe: Recipe, choice: early.Choice | None
+    trial: Trial, model: keras.Model, images: ImageData, trained, recipe: Recipe, choice: transfer.early.Choice | None
 ) -> Record:
     predicted = {
         name: Predictions(split.ids, split.labels, trained.probabilities(split))
