@@ -135,6 +135,18 @@ def test_fitted_preprocessing_is_copied(tmp_path, policy, where):
     assert np.abs(expected).max() < 20, "the images were standardised"
 
 
+@pytest.mark.parametrize("policy", ["float16", "bfloat16"])
+def test_weights_in_half_precision_become_float32_ones(policy):
+    keras.config.set_dtype_policy(policy)
+    network = behind(layers.Rescaling(1 / 255), layers.Conv2D(3, 1))
+    np.testing.assert_array_equal(*features(network))
+    copy = keras.Model(*heads.cut(network))
+    assert {weight.dtype for weight in copy.weights} == {"float32"} and {
+        weight.dtype for weight in network.weights
+    } == {policy}
+    assert copy.output.dtype == policy
+
+
 def test_what_is_random_in_training_alone_or_fitted_otherwise_is_copied():
     bins = layers.Discretization(num_bins=4)
     bins.adapt(np.arange(256))

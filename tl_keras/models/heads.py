@@ -13,6 +13,7 @@ OURS = ("images", "pooled", "logits", "probabilities")
 TOLERANCES = {"float16": 1e-2, "bfloat16": 5e-2}
 TOLERANCE = 1e-3
 COMPARED = 3  # random images
+HALF = ("float16", "bfloat16")
 
 
 def logits(features: keras.KerasTensor, classes: int) -> keras.KerasTensor:
@@ -151,6 +152,7 @@ def flat(network: keras.Model, inputs: keras.KerasTensor) -> keras.KerasTensor:
 
     Copies, so that `layer.output` of each belongs to the new graph. They have the weights of the originals. Names
     that occur twice, as may be in nested networks, get a number. A nested network of several inputs or outputs stays.
+    Weights in half precision become float32 ones, that training can move by less; what is computed stays as it is.
 
     >>> inputs = keras.Input((4,))
     >>> network = keras.Sequential([keras.Input((4,)), keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])])
@@ -170,6 +172,8 @@ def _flat(network: keras.Model, inputs: keras.KerasTensor) -> tuple[keras.KerasT
             return layer
         if id(layer) not in copies:
             config = layer.get_config()
+            if layer.variable_dtype in HALF:
+                config["dtype"] = f"mixed_{layer.variable_dtype}"
             name, number = layer.name, 1
             while name in taken:
                 name, number = f"{layer.name}_{number}", number + 1

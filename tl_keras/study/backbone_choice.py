@@ -14,7 +14,7 @@ from tl_keras.data import selection, splits
 from tl_keras.data.image_data import ImageData
 from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
-from tl_keras.models import backbones, model_file, networks, weights
+from tl_keras.models import backbones, heads, model_file, networks, weights
 from tl_keras.quiet import keras
 from tl_keras.run_folder import RunFolder
 from tl_keras.training import runtime
@@ -159,9 +159,10 @@ def features(candidate: Candidate, model: keras.Model, split: Split, out: RunFol
 def leep(candidate: Candidate, split: Split, out: RunFolder) -> float | None:
     """LEEP of a model file by its own classifier; None where what it gives are no probabilities."""
     network = model_file.load(Path(candidate.name))
-    network = keras.Model(network.inputs[0], network.outputs[0])  # a Sequential has no graph to walk
+    images = keras.Input(heads.input_shape(network))
+    flat = keras.Model(images, heads.flat(network, images))
     try:
-        return transfer.transferability.leep(outputs(candidate, network, split, out), split.labels)
+        return transfer.transferability.leep(outputs(candidate, flat, split, out), split.labels)
     except InputError:
         return None
 
