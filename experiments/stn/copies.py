@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tl_keras.data import deform
+from tl_keras.data.chunks import Maker
 from tl_keras.data.image_data import ImageData
 from tl_keras.data.selection import Selection
 from tl_keras.data.splits import Split
@@ -43,7 +44,7 @@ class Copies(Selection):
         """`split` with its copies of these kinds."""
         # The network reads the mean of the channels: one of them is deformed and stored, and stands for three.
         grey = split.images[:].sum(axis=-1, keepdims=True, dtype="uint16") // split.images.shape[-1]
-        makers = {"elastic": self.elastic(part), "zoomed_out": deform.ZoomOut(ZOOM)}
+        makers: dict[str, Maker] = {"elastic": self.elastic(part), "zoomed_out": deform.ZoomOut(ZOOM)}
         grown = deform.grow(replace(split, images=grey.astype("uint8")), tuple(makers[kind] for kind in kinds))
         return replace(grown, images=np.broadcast_to(grown.images[:], (len(grown), *split.images.shape[1:])))
 

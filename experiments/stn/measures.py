@@ -105,7 +105,8 @@ class ElasticUndone:
         zoomed = fields.measure(theta["original"], theta["zoomed_out"], zoom, ink["zoomed_out"])
         bent = fields.measure(theta["original"], theta["elastic"], moved, ink["elastic"])
         scale = fields.scale_undone(theta["original"], theta["zoomed_out"], ZOOM)
-        centred = fields.measure(*(fields.centring(ink[name]) for name in THIRDS[:2]), moved, ink["elastic"])
+        rule = {name: fields.centring(seen) for name, seen in ink.items()}
+        centred = fields.measure(rule["original"], rule["elastic"], moved, ink["elastic"])
         numbers = {
             "images": len(rows),
             "scale_undone": fields.bounds(mean_interval(scale.tolist())),
