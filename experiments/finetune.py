@@ -34,7 +34,8 @@ last layer is new. Each strategy says which layers train: {strategies}. What doe
 included, was proved to stay as it was, byte for byte.
 
 The linear probe is solved, not trained: a logistic regression on the features of the images as they are, its penalty \
-chosen by cross-validation on training images; "linear probe, then fine-tuning" starts from it. The others take \
+chosen by cross-validation on training images; "linear probe, then fine-tuning" starts from it, and one on earlier \
+features reads those of the stage that cross-validation on training images takes. The others take \
 {epochs} epochs of AdamW in batches of {batch_size} on a one-cycle schedule, with the norm of all gradients bounded, \
 on random crops. {validation:,} validation images were watched, and alone chose the winner; the test images were \
 measured once, after each training."""
@@ -121,7 +122,7 @@ def report(run, title: str = "Which way of re-using the network works best?", me
 
     settings, arms = run.settings, run.arms
     first, *others = arms
-    found = conclusion.verdict(arms, chosen_by(run)) + conclusion.transfer_effects(others, first)
+    found = conclusion.verdict(arms, chosen_by(run)) + conclusion.transfer_effects(others, first) + _stages_taken(arms)
     return Report(
         title=title,
         subtitle=f"{first.first.data['name']}: {Path(settings.backbone).name}, {settings.seeds} seed(s)",
@@ -135,6 +136,17 @@ def report(run, title: str = "Which way of re-using the network works best?", me
             sections.settings_section(run.config),
         ],
     )
+
+
+def _stages_taken(arms) -> list[str]:
+    """Of which stage a linear probe on earlier features reads the output."""
+    chosen = {arm.title: arm.first.measured["early"] for arm in arms if "early" in arm.first.measured}
+    return [
+        f"{title.capitalize()} took the output of {found['taken']}, stage "
+        f"{[stage['layer'] for stage in found['stages']].index(found['taken']) + 1} of {len(found['stages'])}, by "
+        "cross-validation on training images."
+        for title, found in chosen.items()
+    ]
 
 
 def described(run) -> str:

@@ -10,13 +10,9 @@ honest: the epoch is picked on 400 validation images):
     network            images a class  lowest test error      95% interval  honest test error      95% interval
     mobilenet_0.25                 10             14.81%  12.91% to 16.71%             15.52%  14.09% to 16.95%
     mobilenet_0.25                 30              8.65%    8.25% to 9.05%              8.98%    8.37% to 9.59%
-    mobilenet_0.25                 50              6.99%    6.51% to 7.47%              7.53%    6.62% to 8.44%
-    mobilenet_0.25                 70              6.45%    6.02% to 6.88%              7.02%    6.27% to 7.77%
     mobilenet_0.25                 90              5.79%    5.61% to 5.97%              6.48%    5.82% to 7.14%
     mobilenet_v2_0.35              10             17.22%  15.90% to 18.54%             17.74%  16.64% to 18.84%
     mobilenet_v2_0.35              30              9.94%   9.02% to 10.86%             10.41%   9.36% to 11.46%
-    mobilenet_v2_0.35              50              8.12%    7.18% to 9.06%              8.39%    7.56% to 9.22%
-    mobilenet_v2_0.35              70              7.20%    6.71% to 7.69%              7.73%    7.07% to 8.39%
     mobilenet_v2_0.35              90              6.68%    6.19% to 7.17%              7.39%    7.19% to 7.59%
 
 Hardware: 2 cores of an Intel Xeon (AVX-512), 24 GiB, TensorFlow 2.21, Keras 3.15.1; 12 minutes, other work beside.
@@ -34,7 +30,7 @@ from tl_keras.data import pipeline, selection
 from tl_keras.data.image_data import ImageData
 from tl_keras.data.selection import FewImages
 from tl_keras.errors import InputError
-from tl_keras.models import networks
+from tl_keras.models import model_file, networks
 from tl_keras.study.trial import Trial
 from tl_keras.training.schedules import Recipe
 from tl_keras.transfer.strategies import find
@@ -151,24 +147,7 @@ def _epochs(settings: Settings, size: int, classes: int) -> int:
 
 
 def _short(backbone: str) -> str:
-    return Path(backbone).stem if backbone.endswith((".keras", ".h5")) else backbone
-
-
-def curves(run):
-    """What every draw came to, trained and solved: a `few_images.pages.Curves`."""
-    from experiments.few_images.epoch_choice import choose
-    from experiments.few_images.pages import Curves
-
-    trained: dict = {}
-    solved: dict = {}
-    for record in run.records:
-        place = _short(record.trial["network"]), record.trial["images"]["per_class"]
-        if record.trial["strategy"]["name"] == "probe":
-            solved.setdefault(place, []).append(1 - record.test.accuracy)
-        else:
-            picked = choose(record.history["accuracy_validation"], record.history["val_accuracy"])
-            trained.setdefault(place, []).append(picked)
-    return Curves(trained, solved, run.records[0].data["test_images"])
+    return Path(backbone).stem if model_file.is_one(backbone) else backbone
 
 
 def report(run):
@@ -177,7 +156,7 @@ def report(run):
     from tl_keras.reporting import conclusion, sections
     from tl_keras.reporting.content import Report
 
-    settings, found = run.settings, curves(run)
+    settings, found = run.settings, pages.read(run.records)
     shorts = [_short(backbone) for backbone in settings.networks]
     arms, record = [run.arm(short) for short in shorts], run.records[0]
     method = METHOD.format(
@@ -206,4 +185,4 @@ def entries(run) -> dict[str, list]:
     """Every draw, for results.json."""
     from experiments.few_images import pages
 
-    return {"sizes": pages.entries(curves(run))}
+    return {"sizes": pages.entries(pages.read(run.records))}

@@ -9,8 +9,10 @@ from PIL import Image
 
 from experiments import finetune
 from tests.fresh import python, table
+from tests.made_up_records import with_correct
 from tests.test_transfer_studies import refused
 from tl_keras import records
+from tl_keras.evaluation.arms import Arm
 from tl_keras.run import main
 from tl_keras.run_folder import RunFolder
 
@@ -119,3 +121,14 @@ def test_refusals(place, capsys, arguments, said):
 def test_letters_are_not_mirrored():
     settings = finetune.Settings(data="digits", backbone="mobilenet_0.25", weights="none", no_mirror=True)
     assert not any(trial.view.mirror for trial in finetune.trials(settings, finetune.load(settings)))
+
+
+def test_the_report_says_of_which_stage_a_probe_reads():
+    stages = [{"layer": name} for name in ("conv1_relu", "conv2_relu", "conv3_relu")]
+    (record,) = with_correct("early_probe", [[True] * 4], title="linear probe on earlier features").records
+    record.measured["early"] = {"stages": stages, "taken": "conv2_relu"}
+    plain = with_correct("probe", [[True] * 4])
+    assert finetune._stages_taken([plain, Arm("early_probe", record.title, (record,))]) == [
+        "Linear probe on earlier features took the output of conv2_relu, stage 2 of 3, by cross-validation on training "
+        "images."
+    ]

@@ -12,6 +12,7 @@ from matplotlib import rc_context
 from experiments.few_images import epoch_choice
 from experiments.few_images.epoch_choice import Choice
 from tl_keras.evaluation.compare import Interval, share_interval
+from tl_keras.records import Record
 from tl_keras.reporting import figures
 from tl_keras.reporting.content import Figure, Table
 
@@ -50,6 +51,21 @@ class Curves:
     def solved_error(self, place: Place) -> Interval:
         """The solved head's, which has no epochs to pick from."""
         return share_interval(self.solved[place], self.images)
+
+
+def read(records: Sequence[Record]) -> Curves:
+    """The curves that the records of a run hold."""
+    trained: dict[Place, list[Choice]] = {}
+    solved: dict[Place, list[float]] = {}
+    for record in records:
+        place = record.trial["title"].partition(",")[0], record.trial["images"]["per_class"]
+        if record.trial["strategy"]["name"] == "probe":
+            solved.setdefault(place, []).append(1 - record.test.accuracy)
+        else:
+            history = record.history
+            picked = epoch_choice.choose(history["accuracy_validation"], history["val_accuracy"])
+            trained.setdefault(place, []).append(picked)
+    return Curves(trained, solved, records[0].data["test_images"])
 
 
 def chart(curves: Curves) -> Figure:

@@ -181,8 +181,8 @@ def conclude(settings: Settings, scored: list[Scored], advice: transfer.advice.A
         f"(95% interval {interval.low:.1%} to {interval.high:.1%})."
     ]
     if others:
-        tests = [evaluation.compare.paired_p_value(first.correct[None], other.correct[None]) for other in others]
-        tested = list(zip(others, evaluation.compare.holm(tests), strict=True))
+        p_values = evaluation.compare.all_pairs([one.correct[None] for one in scored])[0, 1:]
+        tested = list(zip(others, p_values, strict=True))
         alike = [f"{other.candidate.title} (p = {p:.2g})" for other, p in tested if p >= 0.05]
         sentences.append(
             f"On these images it cannot be told from {', '.join(alike)}."
