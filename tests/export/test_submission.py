@@ -22,7 +22,7 @@ def test_the_files_are_those_of_the_grader(tmp_path, models):
     folder = submission.write(tmp_path / "submission", models, "print('trained')\n")
     assert sorted(file.name for file in folder.iterdir()) == ["assign3.py", "model.txt", "model_cnn", "model_ft"]
     assert [entry.name for entry in tmp_path.iterdir()] == ["submission"]
-    assert (folder / "model.txt").read_text().split() == ["resnet34"]
+    assert (folder / "model.txt").read_bytes() == b"resnet34"
     assert (folder / "assign3.py").read_text() == "print('trained')\n"
     for name, model in models.items():
         state = torch.load(folder / name, weights_only=True)

@@ -114,16 +114,16 @@ def check_folder(folder: Path) -> str:
         if not (folder / name).is_file():
             raise InputError(f"submission: expected a file {name}, received {_nearest(name, found)}")
     text = (folder / WORD).read_text(encoding="utf-8", errors="replace")
-    if text.strip() not in BACKBONES:
+    if text not in BACKBONES:
         raise InputError(
-            f"{folder / WORD}: expected one word, {', '.join(BACKBONES)}, received {text.strip()[:80]!r}; write the "
-            "name of the network that both files belong to"
+            f"{folder / WORD}: expected one word, {', '.join(BACKBONES)}, received {text[:80]!r}; write the name of the "
+            "network that both files belong to, and nothing behind it"
         )
     try:
         ast.parse((folder / CODE).read_bytes())
     except (SyntaxError, ValueError) as error:
         raise InputError(f"{folder / CODE}: expected Python, received {first_line(error)}; mend it") from error
-    return text.strip()
+    return text
 
 
 def _nearest(name: str, found: list[str]) -> str:
