@@ -116,7 +116,9 @@ def test_a_suffix_and_a_slip_of_the_pen(folder, images):
     refused(folder, images, "received modelft; rename it")
 
 
-@pytest.mark.parametrize("word", ["", "resnet18", "ResNet34", "torch_resnet34", "resnet34 resnet50", "\x00", "resnet34\n"])
+@pytest.mark.parametrize(
+    "word", ["", "resnet18", "ResNet34", "torch_resnet34", "resnet34 resnet50", "\x00", "resnet34\n"]
+)
 def test_a_word_that_the_grader_does_not_know(folder, images, word):
     rewrite(folder, "model.txt", word)
     refused(folder, images, "model.txt: expected one word, vgg16, resnet50, resnet34, received ")

@@ -116,8 +116,8 @@ def check_folder(folder: Path) -> str:
     text = (folder / WORD).read_text(encoding="utf-8", errors="replace")
     if text not in BACKBONES:
         raise InputError(
-            f"{folder / WORD}: expected one word, {', '.join(BACKBONES)}, received {text[:80]!r}; write the name of the "
-            "network that both files belong to, and nothing behind it"
+            f"{folder / WORD}: expected one word, {', '.join(BACKBONES)}, received {text[:80]!r}; write the name of "
+            "the network that both files belong to, and nothing behind it"
         )
     try:
         ast.parse((folder / CODE).read_bytes())
