@@ -7,6 +7,8 @@ import pytest
 
 from experiments.cifar_ab import Settings as StudySettings
 from experiments.cifar_ab import classes_of_part_b
+from experiments.mnist_sizes import Settings as FewImages
+from tl_keras.commands.advise import Settings as Advice
 from tl_keras.config import FineTuningSettings, Settings, TransferSettings, environment, flag, only_own_network
 from tl_keras.errors import InputError
 
@@ -58,6 +60,38 @@ def test_bounds(name, value, least):
     )
     assert refusal(StudySettings.from_dict, {name: value}) == refusal(StudySettings, **{name: value})
     assert getattr(StudySettings(**{name: least}), name) == least
+
+
+@pytest.mark.parametrize(
+    "name, most", [("epochs", 10**9), ("limit", 10**9), ("batch_size", 10**9), ("seeds", 1000), ("seed", 2**31 - 1)]
+)
+def test_numbers_that_overflow_somewhere_are_refused(name, most):
+    for value in (most + 1, 99999999999999999999):
+        assert refusal(StudySettings, **{name: value}) == (
+            f"{flag(name)}: expected a whole number of at most {most:d}, received {value}; give a smaller one"
+        )
+    assert getattr(StudySettings(**{name: most}), name) == most
+
+
+@pytest.mark.parametrize("given", [None, [], "digits", 3])
+def test_what_is_no_object_holds_no_settings(given):
+    assert refusal(StudySettings.from_dict, given).startswith("settings: expected an object, received ")
+
+
+WRONG = (None, 5, -1.5, "x\0", "half\udcff", [], {}, ["a"], {"a": 1}, True)
+
+
+@pytest.mark.parametrize("kind", [StudySettings, FewImages, Advice])
+def test_settings_of_another_kind_are_refused_or_right(kind):
+    good = {"data": "digits"}
+    for name in [*kind.__dataclass_fields__]:
+        for value in WRONG:
+            try:
+                made = kind.from_dict(good | {name: value})
+            except InputError as error:
+                assert "\n" not in str(error)
+            else:
+                assert (value is None or isinstance(value, int)) and getattr(made, name) is value
 
 
 def test_choices():

@@ -16,7 +16,7 @@ from tl_keras.errors import InputError
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 MOST = 10**9  # of anything that is counted: larger numbers overflow somewhere, perhaps hours later
-MOST_OF = {"seeds": 1000}  # each is a trial, or several
+MOST_OF = {"seeds": 1000, "stages": 1000}  # each is a trial, or a phase, or several
 NAME_BYTES, PATH_BYTES = 255, 4095  # Linux takes no longer ones
 
 

@@ -58,11 +58,14 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep `folder` for this process, or fail at once; the system frees it whatever ends the process.
+def alone(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Keep `folder` for this block, or fail at once; the system frees it whatever ends the process.
+
+    Args:
+        wait: until another block has left it.
 
     Raises:
-        BlockingIOError: another process keeps it.
+        BlockingIOError: another block, of any process, keeps it.
         OSError: a file system that cannot lock folders.
 
     >>> with alone(Path("runs/try")):
@@ -70,7 +73,7 @@ def alone(folder: Path) -> Iterator[None]:
     """
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
     finally:
         os.close(opened)

@@ -165,6 +165,7 @@ def read(out: RunFolder, name: str) -> Record:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']}")
+        _check_kinds(content, _KINDS)
         arrays = _read_arrays(path.with_suffix(".npz"))
         thumbnails = Thumbnails(arrays.pop("thumbnail_rows"), arrays.pop("thumbnails"))
         record = Record(
@@ -177,7 +178,7 @@ def read(out: RunFolder, name: str) -> Record:
             thumbnails=thumbnails,
             arrays=arrays,
         )
-        _check(record)
+        _check_sizes(record)
         return record
     except Exception as error:  # of damaged bytes: BadZipFile, zlib.error, IndexError, NotImplementedError, ...
         raise InputError(
@@ -186,26 +187,46 @@ def read(out: RunFolder, name: str) -> Record:
         ) from error
 
 
-def _check(record: Record) -> None:
-    """Raise ValueError where a part is of another kind or size than what is written of it."""
-    kinds: dict[str, Any] = {"trial": dict, "data": dict, "measured": dict, "seconds": (int, float), "parameters": int,
-             "trainable_parameters": int, "train_accuracy": (int, float)}  # fmt: skip
-    wrong = [name for name, kind in kinds.items() if not isinstance(getattr(record, name), kind)]
-    wrong += [name for name in ("name", "arm", "title") if not isinstance(record.trial.get(name), str)]
-    if wrong or not isinstance(record.seed, int) or not isinstance(record.data.get("name"), str):
-        raise ValueError(f"another kind of {', '.join(wrong) or 'seed or data'}")
+# Of what is read of every record; a study may read more of its own.
+_KINDS: dict[str, Any] = {
+    "trial": {"name": str, "arm": str, "title": str, "seed": int},
+    "data": {"name": str, "watched": str, "train_images": int, "test_images": int},
+    "measured": dict,
+    "seconds": int | float,
+    "parameters": int,
+    "trainable_parameters": int,
+    "train_accuracy": int | float,
+}
+
+
+def _check_kinds(content: Any, kinds: Mapping[str, Any]) -> None:
+    """Raise an error where a part of the JSON is of another kind than what is written."""
+    for key, kind in kinds.items():
+        if isinstance(kind, Mapping):
+            _check_kinds(content[key], kind)
+        elif not isinstance(content[key], kind):
+            raise ValueError(f"{key} of another kind")
+
+
+def _check_sizes(record: Record) -> None:
+    """Raise ValueError where arrays are of other images or classes."""
     if not record.class_names or not all(isinstance(name, str) for name in record.class_names):
-        raise ValueError("class names that are none")
+        raise ValueError("classes without names")
     for predicted in record.predictions.values():
-        count, classes = len(predicted.ids), len(record.class_names)
-        if predicted.probabilities.shape != (count, classes) or predicted.probabilities.dtype.kind != "f":
-            raise ValueError("probabilities of other images or classes")
-        labels = predicted.labels
-        if labels.shape != (count,) or labels.dtype.kind not in "iu" or not np.isin(labels, range(-1, classes)).all():
-            raise ValueError("labels of other images or classes")
+        _check_predictions(predicted, len(record.class_names))
     rows = record.thumbnails.rows
     if len(rows) != len(record.thumbnails.images) or not np.isin(rows, range(len(record.test.ids))).all():
         raise ValueError("pictures of other images")
+
+
+def _check_predictions(predicted: Predictions, classes: int) -> None:
+    labels, probabilities = predicted.labels, predicted.probabilities
+    if probabilities.shape != (len(predicted.ids), classes) or probabilities.dtype.kind != "f":
+        raise ValueError("probabilities of other images or classes")
+    if labels.shape != predicted.ids.shape or labels.dtype.kind not in "iu":
+        raise ValueError("labels of other images")
+    if not np.isin(labels, range(-1, classes)).all():
+        raise ValueError("labels of other classes")
 
 
 def read_all(out: RunFolder) -> list[Record]:

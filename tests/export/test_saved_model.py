@@ -1,10 +1,13 @@
 """A SavedModel answers as the network does; versions count up; an error leaves nothing half-written."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.fresh import python
 from tl_keras.export import saved_model
 from tl_keras.models import cnn
 
@@ -43,9 +46,55 @@ def test_versions_count_up_and_hold_their_own_weights(tmp_path):
 
 
 def test_the_next_version_is_above_all_others(tmp_path):
-    for name in ("9", "10", "3x", "notes"):
+    for name in ("9", "10", "3x", "notes", "1²"):
         (tmp_path / name).mkdir()
     assert saved_model.export(small(), ("a", "b"), tmp_path) == tmp_path / "11"
+
+
+NUMBERING = """
+import fcntl, sys
+from pathlib import Path
+from tl_keras.export import saved_model
+folder, name, locks = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "with locks"
+def unsupported(opened, how):
+    raise OSError(9, "Bad file descriptor")
+fcntl.flock = fcntl.flock if locks else unsupported
+(folder / f"ready{name}").touch()
+while len(list(folder.glob("ready*"))) < 2:
+    pass
+for number in range(100):
+    with saved_model._unfinished(folder / "net") as unfinished:
+        (unfinished / f"{name} {number}").touch()
+        print(saved_model._numbered(unfinished).name)
+"""
+
+
+@pytest.mark.parametrize("locks", ["with locks", "without"])
+def test_two_processes_at_once_take_versions_of_their_own(tmp_path, locks):
+    with ThreadPoolExecutor(2) as both:
+        done = list(both.map(lambda name: python("-c", NUMBERING, tmp_path, name, locks), "ab"))
+    assert [each.returncode for each in done] == [0, 0], done[0].stderr + done[1].stderr
+    taken = [int(version) for each in done for version in each.stdout.split()]
+    assert sorted(taken) == list(range(1, 201))
+    written = [path.name for path in (tmp_path / "net").glob("*/*")]
+    assert sorted(written) == sorted(f"{name} {number}" for name in "ab" for number in range(100)), "each holds its own"
+    assert all(path.name.isdecimal() for path in (tmp_path / "net").iterdir())
+
+
+def test_threads_take_versions_of_their_own(tmp_path):
+    model = small()
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: saved_model.export(model, ("a", "b"), tmp_path), range(3)))
+    assert sorted(version.name for version in found) == ["1", "2", "3"]
+    assert all((version / "assets.extra/labels.txt").is_file() for version in found)
+
+
+def test_what_a_killed_process_left_goes(tmp_path):
+    left = tmp_path / ".unfinished-0123/variables"
+    left.mkdir(parents=True)
+    (left / "variables.index").touch()
+    assert saved_model.export(small(), ("a", "b"), tmp_path).name == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
 def test_labels_lie_beside_the_model(tmp_path):

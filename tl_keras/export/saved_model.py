@@ -47,15 +47,14 @@ def export(model: keras.Model, class_names: tuple[str, ...], folder: Path) -> Pa
 def _unfinished(folder: Path) -> Iterator[Path]:
     """A new folder in `folder`, gone after an error; those that killed processes left there go too."""
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(f"{UNFINISHED}*"):
-        with suppress(OSError), alone(left):  # whoever wrote it lives no more
-            shutil.rmtree(left)
-    unfinished = folder / f"{UNFINISHED}{uuid.uuid4().hex}"
-    unfinished.mkdir()
     with ExitStack() as kept:
+        with suppress(OSError):  # a file system that cannot lock folders: what is left there may be another's work
+            kept.enter_context(alone(folder, wait=True))
+            for left in folder.glob(f"{UNFINISHED}*"):
+                shutil.rmtree(left, ignore_errors=True)
+        unfinished = folder / f"{UNFINISHED}{uuid.uuid4().hex}"
         kept.callback(shutil.rmtree, unfinished, ignore_errors=True)
-        with suppress(OSError):  # a file system that cannot lock folders: there nobody removes it either
-            kept.enter_context(alone(unfinished))
+        unfinished.mkdir()
         yield unfinished
 
 
