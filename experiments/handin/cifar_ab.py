@@ -283,7 +283,7 @@ print(f"A: test accuracy {a.correct.mean():.2%}, {a.seconds:.1f} s, {a.weights:,
 
 # %%
 ways = {  # name: (title, peak learning rate, versions, first layer that is trained, network whose weights are re-used)
-    "B_scratch": ("B from scratch", 8e-3, epochs, "images", None),
+    "B_scratch": ("B from scratch", 4e-3, epochs, "images", None),
     "B_last_two": ("B, last two layers", 2e-3, 2, "dense1", a.network),
     "B_last": ("B, last layer", 1.6e-2, 2, "dropout_dense", a.network),
 }
