@@ -102,13 +102,3 @@ def test_arrays_of_other_images(out, file, name, other):
     np.savez(out.path / file, **arrays(out.path / file) | {name: other})
     with pytest.raises(InputError, match=r"full\.json: expected a whole record"):
         records.read(out, "full")
-
-
-def test_damaged_results_are_made_anew(out):
-    from tl_keras.study import publish
-
-    run = pages.read(out.path)
-    for content in ("", "[]", "{}", '{"models": {"full": {"saved_model": ""}}}', '{"models": 5}', "[" * 100_000):
-        (out.path / "results.json").write_text(content)
-        found = publish._exported_before(run, run.arms[0])
-        assert found is None or not (found / "saved_model.pb").exists()
