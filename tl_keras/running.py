@@ -178,17 +178,16 @@ def _is_model(text: str) -> bool:
 
 def _check_places(name: str, module: ModuleType, settings: Options, run_folder: Path, resume: bool) -> None:
     """Refuse places that could not be written in the end, or that lie among the images."""
-    saved = [SAVED_MODELS] if is_study(module) else []
+    saved = [SAVED_MODELS, *filter(Path.is_dir, SAVED_MODELS.glob(f"{name}-*"))] if is_study(module) else []
     data = getattr(settings, "data", None) or getattr(module, "DEFAULT_DATA", None)
     images = sources.location(data, getattr(settings, "data_dir", None)) if data else None
-    for place in (run_folder, *saved):
+    for place in (run_folder, *saved[:1]):
         if images and images.is_dir() and _lies_in(place, images):
             raise InputError(
                 f"--data: expected a folder that no run writes into, received {images}, in which {place} would lie; "
                 "run from another folder, and name no --out in it"
             )
-    before = [*saved, *(place for place in SAVED_MODELS.glob(f"{name}-*") if saved and place.is_dir())]
-    for place in [*before, run_folder] if resume else before:
+    for place in [run_folder, *saved] if resume else saved:  # a new run folder says so itself
         try:
             check_writable(place)
         except OSError as error:
