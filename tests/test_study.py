@@ -23,6 +23,7 @@ runpy.run_module("tl_keras.run", run_name="__main__")
 """
 REPORT = """
 import sys, time
+from tl_keras.evaluation.compare import accuracy_interval
 from tl_keras.run import main
 code = main(["report", "run"])
 print("imported", *sorted({"tensorflow", "keras"} & set(sys.modules)))
@@ -151,14 +152,12 @@ def test_results_over_seeds(study, name):
     seen = []
     for each in entry["seeds"]:
         rows = table(study.folder / each["predictions"])
-        seen.append(np.mean([row["label"] == row["prediction"] for row in rows]))
-        assert each["test_accuracy"] == seen[-1]
+        seen.append([row["label"] == row["prediction"] for row in rows])
+        assert each["test_accuracy"] == np.mean(seen[-1])
     assert entry["mean_test_accuracy"] == pytest.approx(np.mean(seen))
-    low, high = entry["interval_95"]["low"], entry["interval_95"]["high"]
-    assert entry["interval_95"]["kind"] == ("Wilson's, over images" if name == "A" else "Student's, over seeds")
-    if name != "A":  # two seeds: t(.975, 1) = 12.7062 times the standard error, which is half of their distance
-        half = 12.7062 * abs(seen[0] - seen[1]) / 2
-        assert (low, high) == pytest.approx((max(0, np.mean(seen) - half), min(1, np.mean(seen) + half)), abs=1e-4)
+    found = accuracy_interval(np.array(seen))
+    assert entry["interval_95"] == {"low": found.low, "high": found.high, "kind": found.kind}
+    assert found.kind == ("Wilson's, over images" if name == "A" else "Wilson's, over images and seeds")
 
 
 def test_parameters(study):

@@ -100,7 +100,8 @@ def _drawn(panels: Mapping[str, Mapping[str, Sequence[Interval]]], sizes: Sequen
         axis.set_xticks(sizes)
         axis.set_ylim(bottom=0)
         if title == HONEST:
-            figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=len(names), fontsize=8)
+            handles = axis.get_legend_handles_labels()
+            figure.legend(*handles, loc="outside lower center", ncols=len(names), fontsize=8, handlelength=4)
     return figure
 
 
