@@ -4,8 +4,8 @@
 
 MNIST scaled to 224x224, a new last layer on frozen features, 10 to 90 training images per class.
 
-Printed with --test-limit 2000 and the ImageNet weights of keras.applications (5 draws; as many steps as 50 epochs of the
-largest sets; honest: the epoch is picked on 400 validation images; solved: a logistic regression instead):
+Printed with --test-limit 2000 and the ImageNet weights of keras.applications (5 draws; as many steps as 50 epochs of
+the largest sets; honest: the epoch is picked on 400 validation images; solved: a logistic regression instead):
 
     network            images a class  lowest test error      95% interval  honest  solved
     mobilenet_0.25                 10             13.23%  11.01% to 15.82%  13.72%  15.09%

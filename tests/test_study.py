@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.fresh import python, table
 from tests.isolation import isolate
+from tl_keras.evaluation.compare import accuracy_interval
 
 NETWORKS = ("A", "B_scratch", "B_last", "B_last_two")
 SMALL_DISK = """
@@ -23,7 +24,6 @@ runpy.run_module("tl_keras.run", run_name="__main__")
 """
 REPORT = """
 import sys, time
-from tl_keras.evaluation.compare import accuracy_interval
 from tl_keras.run import main
 code = main(["report", "run"])
 print("imported", *sorted({"tensorflow", "keras"} & set(sys.modules)))
