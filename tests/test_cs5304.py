@@ -120,4 +120,4 @@ def test_without_pytorch_nothing_is_trained_for_the_grader(place, capsys, monkey
 
     monkeypatch.setattr(importlib, "import_module", import_module)
     assert main(["cs5304", "--data", "digits", "--weights", "none"]) == 2
-    assert "expected the package torch" in capsys.readouterr().err and not list(Path("runs/cs5304").iterdir())
+    assert "expected the package torch" in capsys.readouterr().err and not Path("runs").exists()
