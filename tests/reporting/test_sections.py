@@ -15,7 +15,7 @@ from tl_keras.reporting.report import write
 from tl_keras.run_folder import RunFolder
 
 CONFIG = {
-    "settings": {"data": None, "epochs": 25, "weights": "weights/of_a_network.h5", "batch_norm": "frozen"}
+    "settings": {"data": None, "epochs": 25, "weights": "weights/of_a_network.h5", "no_mirror": False}
     | {f"option_{number}": number for number in range(16)},
     "data": {"name": "made up", "classes": list("abcdefghij"), "image_shape": [32, 32, 3], "fingerprint": "0a" * 32},
     "versions": {"python": "3.11.7", "keras": "3.15.1"},
@@ -107,7 +107,7 @@ def test_one_arm_alone_has_no_lead():
 
 def test_settings_are_shown_as_they_are():
     settings, data, environment = sections.settings_section(CONFIG).blocks
-    assert ["data", "–"] in settings.cells and ["train batch norm", "no"] in settings.cells
+    assert ["data", "–"] in settings.cells and ["no mirror", "no"] in settings.cells
     assert ["classes", "10: a, b, c, d, e, f, g, h, i, j"] in data.cells
     assert ["cores", "2"] in environment.cells
     (only,) = sections.settings_section({"settings": {"seed": 2020387499}}).blocks
