@@ -12,7 +12,6 @@ EXTRAS = {
     "torch": ["torch>=2.13", "torchvision>=0.28", "safetensors>=0.8"],
     "kerashub": ["keras-hub>=0.32"],
     "ray": ["ray"],
-    "onnx": ["onnx", "onnxruntime", "tf2onnx"],
     "test": [
         "pytest>=9.2",
         "pytest-xdist>=3.8",
@@ -43,6 +42,9 @@ setup(
         "tensorflow>=2.21",
         "tensorboard>=2.21",
         "keras>=3.15",
+        "onnxruntime>=1.31",
+        "tf2onnx>=1.17",
+        "onnx>=1.23",
         "keras-cv>=0.9",
         "tensorflow-datasets>=4.9.10",
         "importlib-resources>=7.1",  # tensorflow-datasets needs it and does not declare it

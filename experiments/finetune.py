@@ -24,6 +24,7 @@ from tl_keras.models import networks
 from tl_keras.study import backbone_choice
 from tl_keras.study.trial import Trial, repeated
 from tl_keras.training.schedules import Recipe
+from tl_keras.transfer.activations import Storage
 from tl_keras.transfer.strategies import Strategy, find
 
 SCORED = 1000  # training images that choose among several backbones
@@ -79,7 +80,10 @@ def load(settings: Settings, default: str = "") -> ImageData:
 def resolve(settings: Settings, images: ImageData, out) -> Settings:
     """The settings with the one backbone that is re-used: the one named, or the best by a probe on training images."""
     candidates = backbone_choice.parse(settings.backbone, settings.weights)
-    best = backbone_choice.choose(candidates, images, SCORED, settings.seed, out) if candidates[1:] else candidates[0]
+    storage = Storage(out.activations, engine=settings.prefix_engine)
+    best = candidates[0]
+    if candidates[1:]:
+        best = backbone_choice.choose(candidates, images, SCORED, settings.seed, storage)
     return replace(settings, backbone=best.name, weights=best.weights)
 
 
@@ -96,6 +100,7 @@ def trials(settings: Settings, images: ImageData, recipe: Callable[..., Recipe] 
                 weights="none" if strategy.name == "scratch" else settings.weights or "none", strategy=strategy,
                 augment=None if settings.views == 0 else RandomResizedCrop(view.size, flip=view.mirror),
                 precision=settings.precision, activations=settings.activations, disk_limit=settings.disk_limit,
+                prefix_engine=settings.prefix_engine,
             ),
             settings.repeats,
         )  # fmt: skip

@@ -127,8 +127,8 @@ def trials(settings: Settings, images: ImageData) -> list[Trial]:
             few, networks.view(backbone, images.mirror, margin=False), backbone,
             Recipe(epochs, settings.batch_size, rate, seed=seed, **recipe),
             weights=weights, strategy=find("last_layer"), seed=seed, precision=settings.precision,
-            activations=settings.activations, disk_limit=settings.disk_limit, body_seed=settings.seed,
-            keep=size == largest and not draw,
+            activations=settings.activations, disk_limit=settings.disk_limit, prefix_engine=settings.prefix_engine,
+            body_seed=settings.seed, keep=size == largest and not draw,
         )  # fmt: skip
         solved = replace(
             trained, name=f"{short}_{size}_solved{numbered}", arm=f"{short}_{size}_solved",

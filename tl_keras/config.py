@@ -14,6 +14,7 @@ from typing import Any, Self, get_type_hints
 from tl_keras import __version__
 from tl_keras.errors import InputError
 
+ENGINES = ("auto", "tensorflow", "onnxruntime")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 MOST = 10**9  # of anything that is counted: larger numbers overflow somewhere, perhaps hours later
 MOST_OF = {"seeds": 1000, "stages": 1000}  # each is a trial, or a phase, or several
@@ -123,6 +124,7 @@ class TransferSettings(Settings):
     lr: str | None = option(None, "peak learning rate, or find: a range test on training images chooses it")
     activations: str = option("float32", "precision of stored activations", choices=("float32", "float16"))
     disk_limit: int = option(50, "most gigabytes of stored activations", minimum=1)
+    prefix_engine: str = option("auto", "who runs what does not train; auto: the faster one here", choices=ENGINES)
 
     def __post_init__(self):
         super().__post_init__()
@@ -266,7 +268,7 @@ def environment() -> dict[str, Any]:
     }
 
 
-PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "scipy")
+PACKAGES = ("tensorflow", "onnxruntime", "keras", "numpy", "scikit-learn", "scipy")
 
 
 def _version(package: str) -> str:

@@ -9,11 +9,11 @@ from tests.conftest import made_up_split
 from tl_keras.commands import advise
 from tl_keras.data.image_data import ImageData
 from tl_keras.errors import InputError
-from tl_keras.run_folder import RunFolder
 from tl_keras.study import backbone_choice
 from tl_keras.study.backbone_choice import Candidate, choose, parse
 from tl_keras.training import runtime
 from tl_keras.transfer import transferability
+from tl_keras.transfer.activations import Storage
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_the_best_probe_decides_alone(images, tmp_path, monkeypatch, capsys, rig
     answers = [np.arange(30) < count for count in right]
     monkeypatch.setattr(transferability, "linear_probe", lambda features, labels, seed: answers.pop(0))
     candidates = parse(",".join(own_model(tmp_path / f"{name}.keras") for name in "ab"))
-    assert choose(candidates, images, 30, 0, RunFolder(tmp_path / "run")).title == best
+    assert choose(candidates, images, 30, 0, Storage(tmp_path / "run")).title == best
     assert f"{best} is re-used: a probe names 93.3% rightly" in capsys.readouterr().out
 
 
@@ -38,7 +38,7 @@ def test_random_weights_are_those_of_the_seed(images, tmp_path, monkeypatch):
     monkeypatch.setattr(backbone_choice, "features", lambda *given: (seen.append(features(*given)), seen[-1])[1])
     for draw in (0, 1):
         runtime.prepare(draw)
-        choose(parse("mobilenet_0.25=none"), images, 8, 5, RunFolder(tmp_path / f"run{draw}"))
+        choose(parse("mobilenet_0.25=none"), images, 8, 5, Storage(tmp_path / f"run{draw}"))
     np.testing.assert_array_equal(*seen)
 
 
@@ -78,11 +78,11 @@ def test_lists_that_are_refused(text, said):
 
 def test_leep_needs_probabilities(tmp_path):
     split = made_up_split(12, side=32)
-    out = RunFolder(tmp_path / "run")
-    assert backbone_choice.leep(Candidate(own_model(tmp_path / "a.keras"), "none"), split, out) <= 0
+    storage = Storage(tmp_path / "run")
+    assert backbone_choice.leep(Candidate(own_model(tmp_path / "a.keras"), "none"), split, storage) <= 0
     grey = own_model(tmp_path / "grey.keras", channels=1)
-    assert backbone_choice.leep(Candidate(grey, "none"), split, out) <= 0, "it is shown grey images"
-    assert backbone_choice.leep(Candidate(own_model(tmp_path / "b.keras", last=None), "none"), split, out) is None
+    assert backbone_choice.leep(Candidate(grey, "none"), split, storage) <= 0, "it is shown grey images"
+    assert backbone_choice.leep(Candidate(own_model(tmp_path / "b.keras", last=None), "none"), split, storage) is None
 
 
 def test_files_of_one_name_are_refused(tmp_path):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tl_keras import data, evaluation, models, reporting, training, transfer
-from tl_keras.config import Options, option
+from tl_keras.config import ENGINES, Options, option
 from tl_keras.errors import InputError
 from tl_keras.quiet import keras
 from tl_keras.study.backbone_choice import LOADED, RANKED_BY, Candidate, Scored, parse, ranked, score
@@ -53,6 +53,7 @@ class Settings(Options):
         listed=True,
     )  # fmt: skip
     limit: int = option(2000, "most training images that are scored", minimum=4)
+    prefix_engine: str = option("auto", "who runs the backbones; auto: the faster one here", choices=ENGINES)
     seed: int = option(0, "fixes random weights, which images are scored and the folds", minimum=0, maximum=2**31 - 1)
 
     def __post_init__(self):
@@ -128,6 +129,7 @@ def score_all(settings: Settings, split: data.splits.Split, out) -> tuple[list[S
         InputError: weights of a backbone that was named, or of all, are not to be had.
     """
     scored, left_out = [], {}
+    storage = transfer.activations.Storage(out.activations, engine=settings.prefix_engine)
     for candidate in settings.candidates:
         training.runtime.prepare(settings.seed)
         try:
@@ -139,7 +141,7 @@ def score_all(settings: Settings, split: data.splits.Split, out) -> tuple[list[S
             print(f"{candidate.title}: left out, its published weights are not to be had", flush=True)
             continue
         print(f"{candidate.title}: scoring {len(split):,} images", flush=True)
-        scored.append(score(candidate, model, split, settings.seed, out))
+        scored.append(score(candidate, model, split, settings.seed, storage))
         del model
         keras.backend.clear_session()
         training.runtime.release_memory()

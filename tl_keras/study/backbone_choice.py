@@ -16,8 +16,8 @@ from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
 from tl_keras.models import backbones, heads, model_file, networks, weights
 from tl_keras.quiet import keras
-from tl_keras.run_folder import RunFolder
 from tl_keras.training import runtime
+from tl_keras.transfer.activations import Storage
 
 LOADED = (256, 256)  # all networks can be served from images that are scaled to cover this
 RANKED_BY = "linear_probe"
@@ -87,7 +87,7 @@ def _candidate(text: str, given: str | None) -> Candidate:
     return candidate
 
 
-def choose(candidates: Sequence[Candidate], images: ImageData, limit: int, seed: int, out: RunFolder) -> Candidate:
+def choose(candidates: Sequence[Candidate], images: ImageData, limit: int, seed: int, storage: Storage) -> Candidate:
     """The candidate whose features name most training images rightly, by a linear probe on `limit` of them.
 
     Of equals the one named first.
@@ -98,7 +98,7 @@ def choose(candidates: Sequence[Candidate], images: ImageData, limit: int, seed:
         print(f"{candidate.title}: scoring {len(split):,} training images", flush=True)
         runtime.prepare(seed)  # random weights are of it
         model = backbones.build(candidate.name, len(split.class_names), candidate.weights)
-        found = features(candidate, model, split, out)
+        found = features(candidate, model, split, storage)
         shares.append(transfer.transferability.linear_probe(found, split.labels, seed).mean())
     best = candidates[int(np.argmax(shares))]
     print(f"{best.title} is re-used: a probe names {max(shares):.1%} rightly", flush=True)
@@ -136,41 +136,41 @@ class Scored:
         return named | measured | {"features": self.features, "seconds": round(self.seconds, 1)}
 
 
-def score(candidate: Candidate, model: keras.Model, split: Split, seed: int, out: RunFolder) -> Scored:
+def score(candidate: Candidate, model: keras.Model, split: Split, seed: int, storage: Storage) -> Scored:
     """Run the backbone over the images and score its features."""
     start = time.monotonic()
-    found = features(candidate, model, split, out)
+    found = features(candidate, model, split, storage)
     correct = transfer.transferability.linear_probe(found, split.labels, seed)
     scores = {
         RANKED_BY: float(correct.mean()),
         "log_me": transfer.transferability.log_me(found, split.labels),
         "h_score": transfer.transferability.h_score(found, split.labels),
-        "leep": leep(candidate, split, out) if candidate.is_own else None,
+        "leep": leep(candidate, split, storage) if candidate.is_own else None,
         "imagenet_top1": None if candidate.is_random else backbones.find(candidate.name).top1,
     }
     return Scored(candidate, correct, scores, found.shape[1], time.monotonic() - start)
 
 
-def features(candidate: Candidate, model: keras.Model, split: Split, out: RunFolder) -> np.ndarray:
+def features(candidate: Candidate, model: keras.Model, split: Split, storage: Storage) -> np.ndarray:
     """What the last layer of a backbone reads of the images, (N, F)."""
-    return outputs(candidate, keras.Model(model.input, model.get_layer("logits").input), split, out)
+    return outputs(candidate, keras.Model(model.input, model.get_layer("logits").input), split, storage)
 
 
-def leep(candidate: Candidate, split: Split, out: RunFolder) -> float | None:
+def leep(candidate: Candidate, split: Split, storage: Storage) -> float | None:
     """LEEP of a model file by its own classifier; None where what it gives are no probabilities."""
     network = model_file.load(Path(candidate.name))
     images = keras.Input(heads.input_shape(network))
     flat = keras.Model(images, heads.flat(network, images))
     try:
-        return transfer.transferability.leep(outputs(candidate, flat, split, out), split.labels)
+        return transfer.transferability.leep(outputs(candidate, flat, split, storage), split.labels)
     except InputError:
         return None
 
 
-def outputs(candidate: Candidate, network: keras.Model, split: Split, out: RunFolder) -> np.ndarray:
+def outputs(candidate: Candidate, network: keras.Model, split: Split, storage: Storage) -> np.ndarray:
     """What `network` makes of the images, as it sees them."""
     seen = selection.seen(split, networks.view(candidate.name, mirror=False))
-    return transfer.activations.store(network, seen, transfer.activations.Storage(out.activations))[0][:]
+    return transfer.activations.store(network, seen, storage)[0][:]
 
 
 def ranked(scored: list[Scored]) -> list[Scored]:

@@ -98,7 +98,7 @@ def _choice(trial: Trial, model: keras.Model, images: ImageData, out: RunFolder)
 
 
 def _storage(trial: Trial, out: RunFolder) -> activations.Storage:
-    return activations.Storage(out.activations, trial.activations, trial.disk_limit)
+    return activations.Storage(out.activations, trial.activations, trial.disk_limit, trial.prefix_engine)
 
 
 def _fit(trial: Trial, model: keras.Model, train: Split, images: ImageData, recipe: Recipe, out: RunFolder):

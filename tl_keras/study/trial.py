@@ -51,6 +51,8 @@ class Trial:
         augment: how training images are varied.
         precision: the arithmetic of the layers.
         activations: the precision of stored activations; `disk_limit` the most gigabytes of them.
+        prefix_engine: who runs what does not train (`transfer.engine`): tensorflow, onnxruntime or auto. TensorFlow
+            gives the same bits in every run; the engine that auto takes is told by the record.
         measures: what is measured beside.
         keep: whether the network is kept: as a .keras file, and the first one of an arm as a SavedModel.
 
@@ -75,6 +77,7 @@ class Trial:
     precision: str = "float32"
     activations: str = "float32"
     disk_limit: int = 50
+    prefix_engine: str = "tensorflow"
     measures: tuple[Measure, ...] = ()
     keep: bool = True
 

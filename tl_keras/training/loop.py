@@ -137,7 +137,7 @@ class _Task:
         stored = activations.find(prefix, split, self.storage) if prefix else None
         if stored:
             return inference.probabilities(trained, *stored)
-        return inference.probabilities(self.model, split.images)
+        return inference.probabilities(self.model, split.images, wanted=self.storage.engine)
 
     def _cut(self) -> tuple[keras.Model | None, keras.Model]:
         prefix, trained = frozen.split_frozen(self.model)

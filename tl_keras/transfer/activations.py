@@ -17,7 +17,7 @@ from tl_keras.data.splits import Split, fingerprint
 from tl_keras.errors import InputError
 from tl_keras.files import locked
 from tl_keras.quiet import keras
-from tl_keras.transfer import row_files
+from tl_keras.transfer import engine, row_files
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,13 @@ class Storage:
         folder: holds `<fingerprint>.<output>.npy` for each output of a prefix, found again by a later run.
         dtype: float32, or float16 for half the disk and about three digits.
         limit_gb: the most that `folder` may come to hold, in 10^9 bytes.
+        engine: who runs the layers: tensorflow, onnxruntime, or auto for the faster one (`transfer.engine`).
     """
 
     folder: Path
     dtype: str = "float32"
     limit_gb: float = 50.0
+    engine: str = engine.TENSORFLOW
 
 
 def store(
@@ -40,11 +42,11 @@ def store(
 ) -> list[Stored]:
     """Run the prefix once per image and view; keep its outputs on disk.
 
-    An extraction that was stopped goes on where it stood.
+    An extraction that was stopped goes on where it stood, on the engine that began it.
 
     Args:
         storage: the fingerprint that names the files changes with the prefix and its weights, the images, the
-            augmentation and the precision.
+            augmentation, the precision and the engine.
         views: augmented copies of each image; view v is the one that `pipeline.training_batches` would draw.
 
     Returns:
@@ -54,22 +56,22 @@ def store(
         InputError: the activations would pass the limit, or the free space of the disk.
     """
     images, rows = _whole(split.images, augment)
-    how = storage.dtype, augment, seed, views
-    key = _fingerprint(prefix, images, *how)
-    paths = _paths(prefix, key, storage)
+
+    def place_of(network: keras.Model) -> _Place:
+        key = _fingerprint(network, images, storage.dtype, augment, seed, views)
+        return _Place(network, key, views * len(images), storage)
+
+    place = place_of(prefix)
     # Another process may be at it: what it stores is then found here, and never written twice.
-    with locked(Path(storage.folder) / f"{key}.lock"):
-        shapes = [(views * len(images), *output.shape[1:]) for output in prefix.outputs]
-        if not row_files.are_whole(paths, shapes, storage.dtype):
-            extraction = row_files.RowFiles(paths, shapes, storage.dtype)
-            _check_room(storage, extraction)
-            begun = _begun(prefix, shapes[0][0], storage, lambda part: _fingerprint(part, images, *how))
+    with locked(Path(storage.folder) / f"{place.key}.lock"):
+        if not place.whole:
+            begun = _begun(prefix, place, place_of)
             if begun:
                 rest, stored = begun
-                _extract(rest, stored, extraction, None, seed, 1)
+                _extract(place, rest, stored, engine.kind(stored.engine), None, seed, 1)
             else:
-                _extract(prefix, images, extraction, augment, seed, views)
-    return [Stored(path, rows) for path in paths]
+                _extract(place, prefix, images, place.wanted, augment, seed, views)
+        return place.stored(rows)
 
 
 def find(prefix: keras.Model, split: Split, storage: Storage) -> list[Stored] | None:
@@ -79,10 +81,41 @@ def find(prefix: keras.Model, split: Split, storage: Storage) -> list[Stored] | 
     True
     """
     images, rows = _whole(split.images, None)
-    paths = _paths(prefix, _fingerprint(prefix, images, storage.dtype, None, 0, 1), storage)
-    shapes = [(len(images), *output.shape[1:]) for output in prefix.outputs]
-    there = storage.dtype == "float32" and row_files.are_whole(paths, shapes, storage.dtype)
-    return [Stored(path, rows) for path in paths] if there else None
+    place = _Place(prefix, _fingerprint(prefix, images, storage.dtype, None, 0, 1), len(images), storage)
+    return place.stored(rows) if storage.dtype == "float32" and place.whole else None
+
+
+class _Place:
+    """Where the outputs of a prefix for some images lie, whichever of the engines that may be used computes them."""
+
+    def __init__(self, prefix: keras.Model, key: str, rows: int, storage: Storage):
+        self.key, self.storage = key, storage
+        self.shapes = [(rows, *output.shape[1:]) for output in prefix.outputs]
+
+    def paths(self, name: str) -> list[Path]:
+        """The file of each output, as an engine of that name computes it."""
+        key = hashlib.sha256(f"{self.key}, {name}".encode()).hexdigest()[:32]
+        return [Path(self.storage.folder) / f"{key}.{number}.npy" for number in range(len(self.shapes))]
+
+    @property
+    def whole(self) -> str | None:
+        """The engine that computed all of them."""
+        names = engine.names(self.storage.engine)
+        are_whole = (row_files.are_whole(self.paths(name), self.shapes, self.storage.dtype) for name in names)
+        return next((name for name, found in zip(names, are_whole, strict=True) if found), None)
+
+    @property
+    def wanted(self) -> str:
+        """The engine that computed some of them, or the one asked for."""
+        names = engine.names(self.storage.engine)
+        begun = (name for name in names if row_files.are_begun(self.paths(name)))
+        return engine.kind(next(begun, self.storage.engine))
+
+    def stored(self, rows: np.ndarray | None = None) -> list[Stored]:
+        """The outputs, which are whole."""
+        name = self.whole
+        assert name
+        return [Stored(path, rows, name) for path in self.paths(name)]
 
 
 def _whole(images, augment: Augmentation | None) -> tuple[np.ndarray | LazyImages, np.ndarray | None]:
@@ -91,15 +124,12 @@ def _whole(images, augment: Augmentation | None) -> tuple[np.ndarray | LazyImage
     return (images.whole, images.rows) if isinstance(images, Part) and augment is None else (images, None)
 
 
-def _paths(prefix: keras.Model, key: str, storage: Storage) -> list[Path]:
-    return [Path(storage.folder) / f"{key}.{number}.npy" for number in range(len(prefix.outputs))]
-
-
-def _begun(prefix: keras.Model, rows: int, storage: Storage, key_of) -> tuple[keras.Model, Stored] | None:
+def _begun(prefix: keras.Model, place: _Place, place_of) -> tuple[keras.Model, Stored] | None:
     """What is left of `prefix` behind the longest beginning of it that is stored already, and that beginning's output.
 
     So the network that trains one layer starts from what was stored for the one that trains two.
     """
+    storage, rows = place.storage, place.shapes[0][0]
     sizes = {row_files.size(path) for path in Path(storage.folder).glob("*.0.npy")}
     if not sizes:
         return None
@@ -117,10 +147,10 @@ def _begun(prefix: keras.Model, rows: int, storage: Storage, key_of) -> tuple[ke
         # Hashing the weights of each beginning would take long: first see whether anything of that size is there.
         if row_files.file_size(shape, storage.dtype) not in sizes:
             continue
-        path = Path(storage.folder) / f"{key_of(keras.Model(graph.inputs, tensor))}.0.npy"
-        if row_files.are_whole([path], [shape], storage.dtype):
+        beginning = place_of(keras.Model(graph.inputs, tensor))
+        if beginning.whole:
             try:
-                return keras.Model(tensor, graph.outputs), Stored(path)
+                return keras.Model(tensor, graph.outputs), beginning.stored()[0]
             except ValueError:  # a branch passes this tensor by
                 continue
     return None
@@ -143,10 +173,16 @@ def _check_room(storage: Storage, extraction: row_files.RowFiles) -> None:
 
 
 class Stored:
-    """An array in a .npy file, or some rows of it; `stored[indices]` reads those and keeps nothing in memory."""
+    """An array in a .npy file, or some rows of it; `stored[indices]` reads those and keeps nothing in memory.
 
-    def __init__(self, path: Path, rows: np.ndarray | None = None):
-        self.path, self.rows = Path(path), rows
+    Args:
+        path: the file.
+        rows: which of its rows are meant; all by default.
+        engine: the name of the engine that computed them.
+    """
+
+    def __init__(self, path: Path, rows: np.ndarray | None = None, engine: str = ""):
+        self.path, self.rows, self.engine = Path(path), rows, engine
         array = np.load(self.path, mmap_mode="r")
         self.shape = array.shape if rows is None else (len(rows), *array.shape[1:])
         self.dtype = array.dtype
@@ -160,8 +196,11 @@ class Stored:
         return np.asarray(np.load(self.path, mmap_mode="r")[indices])
 
 
-def _extract(prefix: keras.Model, images, extraction: row_files.RowFiles, augment, seed: int, views: int) -> None:
+def _extract(place: _Place, prefix: keras.Model, images, wanted: str, augment, seed: int, views: int) -> None:
     count, batch_size = len(images), pipeline.evaluation_batch_size(images)
+    running = engine.choose(prefix, [images], wanted, views * count)
+    extraction = row_files.RowFiles(place.paths(running.name), place.shapes, place.storage.dtype)
+    _check_room(place.storage, extraction)
     # Whole batches, so that those to come are the ones an uninterrupted extraction would see.
     done = 0 if extraction.rows % count % batch_size else extraction.rows
     first, row = divmod(done, count)
@@ -172,7 +211,7 @@ def _extract(prefix: keras.Model, images, extraction: row_files.RowFiles, augmen
         progress.update(done)
         for view in range(first, views):
             for batch in pipeline.view_batches(images, augment, seed, view, batch_size, start=row):
-                extraction.append(keras.tree.flatten(prefix.predict_on_batch(batch)))
+                extraction.append(running.run([batch]))
                 progress.update(len(batch))
             row = 0
 
@@ -184,6 +223,6 @@ def _fingerprint(prefix: keras.Model, images, dtype: str, augment, seed: int, vi
     ]
     digest = hashlib.sha256(repr(layers).encode())
     for weight in prefix.weights:
-        digest.update(np.ascontiguousarray(weight.numpy()).data)
+        digest.update(np.ascontiguousarray(weight.numpy()).tobytes())
     digest.update(repr((fingerprint(images), dtype, augment, seed, views)).encode())
     return digest.hexdigest()[:32]

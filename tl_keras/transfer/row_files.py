@@ -32,7 +32,7 @@ class RowFiles:
         self.parts = [path.with_suffix(".part") for path in paths]
         self.headers = [_header(shape, dtype) for shape in shapes]
         self.row_bytes = [math.prod(shape[1:]) * self.dtype.itemsize for shape in shapes]
-        self.progress = paths[0].with_suffix(".json")
+        self.progress = _progress(paths)
         self.rows = self._kept() if self.progress.exists() else 0
 
     def _kept(self) -> int:
@@ -109,6 +109,20 @@ def are_whole(paths: list[Path], shapes: list[tuple[int, ...]], dtype: str) -> b
         except FileNotFoundError:
             return False
     return True
+
+
+def are_begun(paths: list[Path]) -> bool:
+    """Whether an extraction into these files was stopped, and rows of it are known to be there.
+
+    >>> are_begun([Path("nowhere.0.npy")])
+    False
+    """
+    return _progress(paths).exists()
+
+
+def _progress(paths: list[Path]) -> Path:
+    """Where the rows are counted that are known to be on the disk."""
+    return paths[0].with_suffix(".json")
 
 
 def _header(shape: tuple[int, ...], dtype: str) -> bytes:
