@@ -1,8 +1,11 @@
 """What all tests share: made-up images that a network can learn, and one seed."""
 
 import os
+import signal
 import sys
 
+# A shell leaves Ctrl-C ignored in what it starts in the background, and so would each process that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np

@@ -174,7 +174,8 @@ def _converted(network: keras.Model, batch: Sequence[np.ndarray]) -> bytes:
         cast = [tf.cast(tensor, given.dtype) for tensor, given in zip(inputs, network.inputs, strict=True)]
         return keras.tree.flatten(network(cast[0] if len(cast) == 1 else cast, training=False))
 
-    function, handlers = tf.function(outputs), {"Erfc": (_as_erf, [])}
+    function = tf.function(outputs)
+    handlers: dict[str, tuple] = {"Erfc": (_as_erf, [])}
     model, _ = tf2onnx.convert.from_function(
         function, input_signature=signature, opset=OPSET, custom_op_handlers=handlers
     )
