@@ -119,7 +119,7 @@ def whole_pass(name: str, weights: str, data: str, images: int, wanted: str) -> 
 
 
 def compare_passes(data: str, name: str, weights: str, rounds: int = 3, images: int = 0) -> None:
-    whole_pass(name, weights, data, BATCH, "onnxruntime")  # the files are in memory, the packages imported
+    whole_pass(name, weights, data, 2 * BATCH, "onnxruntime")  # the files are in memory, the packages imported
     ways, seconds = ("tensorflow", "auto"), {"tensorflow": [], "auto": []}
     for _ in range(rounds):
         for wanted in ways:

@@ -17,6 +17,11 @@ from tl_keras.transfer.activations import Storage
 SIDE = 32
 
 
+@pytest.fixture(autouse=True)
+def nothing_tried():
+    engine.forget()
+
+
 def images(channels: int = 3, count: int = 12) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE, channels), "uint8")
 
@@ -195,6 +200,29 @@ def test_auto_takes_the_faster_one(monkeypatch, faster):
     )
     monkeypatch.setattr(engine, "WORTH_SECONDS", 0.0)
     assert engine.choose(convolutional(), [images()]).name.startswith(faster)
+
+
+def test_a_network_is_converted_once_for_all_its_images(monkeypatch):
+    network, convert, calls = convolutional(), engine._converted, []
+    monkeypatch.setattr(engine, "_converted", lambda *given: calls.append(1) or convert(*given))
+    for seen in (images(), images(count=5)):
+        engine.choose(network, [seen], "onnxruntime")
+    assert len(calls) == 1
+    network.layers[-1].set_weights([weight + 1 for weight in network.layers[-1].get_weights()])
+    running = engine.choose(network, [images()], "onnxruntime")
+    assert len(calls) == 2, "other weights, another network"
+    np.testing.assert_allclose(running.run([images()])[0], network.predict_on_batch(images()), atol=1e-5)
+
+
+def test_large_weights():
+    """They take another way through the converter."""
+    seen = keras.Input((SIDE, SIDE, 3))
+    dense = layers.Dense(engine.LARGE_WEIGHT // 512 + 1)
+    network = randomised(keras.Model(seen, dense(layers.BatchNormalization()(layers.Conv2D(4, 9, 2)(seen)))))
+    big = keras.Model(seen, layers.Dense(128)(layers.Flatten()(network(seen))))
+    assert sum(np.prod(weight.shape) >= engine.LARGE_WEIGHT for weight in big.weights) == 1
+    running = engine.choose(big, [images()], "onnxruntime")
+    assert running.name.startswith("onnxruntime ")
 
 
 def test_no_images():

@@ -51,6 +51,7 @@ def run(trials: Sequence[Trial], out: RunFolder, engine: str = "here") -> list[R
             _in_processes(ordered, out, count)
     finally:
         selection.forget()
+        transfer.engine.forget()
         _body.cache_clear()
     return [records.read(out, trial.name) for trial in trials]
 

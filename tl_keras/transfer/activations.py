@@ -217,12 +217,5 @@ def _extract(place: _Place, prefix: keras.Model, images, wanted: str, augment, s
 
 
 def _fingerprint(prefix: keras.Model, images, dtype: str, augment, seed: int, views: int) -> str:
-    # Without the layers' names, which Keras counts up: the same network built again finds what it stored.
-    layers = [
-        (type(layer).__name__, {**layer.get_config(), "name": None}, layer.output.shape) for layer in prefix.layers
-    ]
-    digest = hashlib.sha256(repr(layers).encode())
-    for weight in prefix.weights:
-        digest.update(np.ascontiguousarray(weight.numpy()).tobytes())
-    digest.update(repr((fingerprint(images), dtype, augment, seed, views)).encode())
-    return digest.hexdigest()[:32]
+    what = engine.fingerprint(prefix), fingerprint(images), dtype, augment, seed, views
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:32]

@@ -6,13 +6,16 @@ never trusted: a network of which another answer comes than TensorFlow's, or non
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +30,11 @@ TOLERANCE = 1e-5
 # Converting a network takes as long as this many seconds of work can gain.
 WORTH_SECONDS = 10.0
 OPSET = 18
-# A batch is run a few times where it is quick, for at most so long, and the fastest run counts.
+LARGE_WEIGHT = 2**18  # numbers: a megabyte
+# A batch is run in so many pieces, each by one thread: what a layer makes of two large images stays in the cache for
+# the next layer, and threads need not meet after each.
+PIECES = 16
+# A batch is tried a few times where it is quick, for at most so long, and the fastest run counts.
 TRIES, TRY_SECONDS = 5, 0.5
 
 
@@ -74,31 +81,65 @@ def choose(network: keras.Model, inputs: Sequence[Rows], wanted: str = AUTO, row
 
     Returns:
         An engine whose outputs, on a batch drawn evenly from the inputs, are within `TOLERANCE` of TensorFlow's.
-        Whatever was asked for, where that cannot be had it is TensorFlow, and a line says why.
+        Whatever was asked for, where that cannot be had it is TensorFlow, and a line says why. The same network needs
+        no second trial.
 
     >>> choose(network, [images]).name  # doctest: +SKIP
     'onnxruntime 1.31.1, 2 threads'
     """
-    engine = _with_tensorflow(network)
-    count = len(inputs[0])
+    plain, count = _with_tensorflow(network), len(inputs[0])
     if wanted == TENSORFLOW or not count:
-        return engine
-    tried = min(count, max(1, pipeline.evaluation_batch_size(inputs[0]) // 2))
-    batch = [array[np.linspace(0, count - 1, tried).astype(int)] for array in inputs]
-    expected, seconds = _timed(engine, batch)
-    if wanted == AUTO and seconds * (rows or count) / tried < WORTH_SECONDS:
-        return engine
+        return plain
+    key = f"{fingerprint(network)} {[(array.shape[1:], array.dtype) for array in inputs]} {wanted}"
+    if key not in _tried:
+        size = min(count, max(1, pipeline.evaluation_batch_size(inputs[0]) // 2))
+        batch = [array[np.linspace(0, count - 1, size).astype(int)] for array in inputs]
+        outputs, seconds = _timed(plain, batch)
+        if wanted == AUTO and seconds * (rows or count) / size < WORTH_SECONDS:
+            return plain
+        _tried.clear()
+        _tried[key] = _converted_if_better(network, batch, outputs, seconds, wanted)
+    return _tried[key] or plain
+
+
+# Of the network that was tried last: what it was converted to, None where TensorFlow runs it. Its other images follow.
+_tried: dict[str, Engine | None] = {}
+
+
+def forget() -> None:
+    """Free what the network that was tried last was converted to.
+
+    >>> forget()
+    """
+    _tried.clear()
+
+
+def fingerprint(network: keras.Model) -> str:
+    """SHA-256 of the layers of a network and their weights, without the names, which Keras counts up."""
+    layers = [
+        (type(layer).__name__, {**layer.get_config(), "name": None}, layer.output.shape) for layer in network.layers
+    ]
+    digest = hashlib.sha256(repr(layers).encode())
+    for weight in network.weights:
+        digest.update(np.ascontiguousarray(weight.numpy()).tobytes())
+    return digest.hexdigest()
+
+
+def _converted_if_better(
+    network: keras.Model, batch: Sequence[np.ndarray], expected: list[np.ndarray], seconds: float, wanted: str
+) -> Engine | None:
+    """The network on ONNX Runtime, where it gives what is expected and, unless that was asked for, in less time."""
     try:
-        faster = _with_onnxruntime(network, batch)
-        found, other_seconds = _timed(faster, batch)
+        converted = _with_onnxruntime(network, batch)
+        found, its_seconds = _timed(converted, batch)
         _check_equal(expected, found)
     except _NotConverted as error:
         print(f"{network.name}: left to TensorFlow, {error}", file=sys.stderr, flush=True)
-        return engine
-    if wanted == AUTO and other_seconds > seconds:
-        return engine
-    print(f"frozen layers: {faster.name}, {seconds / other_seconds:.1f} times as fast as TensorFlow", flush=True)
-    return faster
+        return None
+    if wanted == AUTO and its_seconds > seconds:
+        return None
+    print(f"frozen layers: {converted.name}, {seconds / its_seconds:.1f} times as fast as TensorFlow", flush=True)
+    return converted
 
 
 class _NotConverted(Exception):
@@ -143,7 +184,7 @@ def _with_onnxruntime(network: keras.Model, batch: Sequence[np.ndarray]) -> Engi
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads()
+    options.intra_op_num_threads = 1
     options.log_severity_level = 4  # what it refuses is said as an exception
     try:
         content = _converted(network, batch)
@@ -152,40 +193,60 @@ def _with_onnxruntime(network: keras.Model, batch: Sequence[np.ndarray]) -> Engi
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise _NotConverted(f"since it cannot be converted ({reason})") from error
     keys = [each.name for each in session.get_inputs()]
+    pool = ThreadPoolExecutor(threads())
+    size = max(1, pipeline.evaluation_batch_size(batch[0]) // PIECES)
 
     def run(batch: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return session.run(None, {key: np.asarray(array) for key, array in zip(keys, batch, strict=True)})
+        arrays = [np.asarray(array) for array in batch]
+
+        def piece(start: int) -> list[np.ndarray]:
+            rows = (array[start : start + size] for array in arrays)
+            return session.run(None, dict(zip(keys, rows, strict=True)))
+
+        return [np.concatenate(parts) for parts in zip(*pool.map(piece, range(0, len(arrays[0]), size)), strict=True)]
 
     return Engine(_name(ONNXRUNTIME), run)
 
 
 def _converted(network: keras.Model, batch: Sequence[np.ndarray]) -> bytes:
     """The network in inference mode as an ONNX model."""
+    # Else each of the converter's steps works on a copy of all, in case it fails.
+    os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")
     import tf2onnx
     from onnx import numpy_helper
 
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
-    signature = [
-        tf.TensorSpec((None, *array.shape[1:]), array.dtype, name=f"input_{number}")
-        for number, array in enumerate(batch)
-    ]
-
-    def outputs(*inputs: tf.Tensor) -> list[tf.Tensor]:
-        cast = [tf.cast(tensor, given.dtype) for tensor, given in zip(inputs, network.inputs, strict=True)]
-        return keras.tree.flatten(network(cast[0] if len(cast) == 1 else cast, training=False))
-
-    function = tf.function(outputs)
+    call, large = _as_function(network, len(batch))
+    signature = [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in batch]
+    signature += [tf.TensorSpec(array.shape, array.dtype) for array in large]
     handlers: dict[str, tuple] = {"Erfc": (_as_erf, [])}
-    model, _ = tf2onnx.convert.from_function(
-        function, input_signature=signature, opset=OPSET, custom_op_handlers=handlers
-    )
-    # Variables become constants, but constants that Python holds, such as the means of Normalization, become inputs.
-    captured = function.get_concrete_function(*signature).captured_inputs
-    constants = [tensor for tensor in captured if tensor.dtype != tf.resource]
-    for given, tensor in zip(model.graph.input[len(signature) :], constants, strict=True):
-        model.graph.initializer.append(numpy_helper.from_array(tensor.numpy(), given.name))
-    del model.graph.input[len(signature) :]
+    model, _ = tf2onnx.convert.from_function(call, input_signature=signature, opset=OPSET, custom_op_handlers=handlers)
+    # Constants that Python holds, such as the means of Normalization, have become inputs as well.
+    captured = [tensor.numpy() for tensor in call.get_concrete_function(*signature).captured_inputs]
+    for given, array in zip(model.graph.input[len(batch) :], large + captured, strict=True):
+        model.graph.initializer.append(numpy_helper.from_array(array, given.name))
+    del model.graph.input[len(batch) :]
     return model.SerializeToString()
+
+
+def _as_function(network: keras.Model, inputs: int) -> tuple[Any, list[np.ndarray]]:
+    """The network as a function of its inputs and its large weights, and these weights.
+
+    As constants these would be copied in every step of the conversion: VGG16 took 75 seconds instead of 7.
+    """
+    trainable = len(network.trainable_variables)
+    weights = [variable.numpy() for variable in network.trainable_variables + network.non_trainable_variables]
+
+    def outputs(*given: tf.Tensor) -> list[tf.Tensor]:
+        cast = [tf.cast(tensor, each.dtype) for tensor, each in zip(given[:inputs], network.inputs, strict=True)]
+        large = iter(given[inputs:])
+        used = [next(large) if weight.size >= LARGE_WEIGHT else tf.constant(weight) for weight in weights]
+        answer, _ = network.stateless_call(
+            used[:trainable], used[trainable:], cast[0] if len(cast) == 1 else cast, training=False
+        )
+        return keras.tree.flatten(answer)
+
+    return tf.function(outputs, autograph=False), [weight for weight in weights if weight.size >= LARGE_WEIGHT]
 
 
 def _as_erf(graph, node, name: str, arguments) -> None:
