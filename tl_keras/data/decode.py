@@ -10,9 +10,10 @@ import functools
 import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -22,6 +23,8 @@ from tl_keras.errors import InputError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP")
 MAX_PIXELS = 64_000_000
+AT_A_TIME = 16  # images: handing over each by itself took a fifth of the time that small ones take
+T = TypeVar("T")
 
 # Pillow warns from 89 million pixels on; the limit above is stricter and rejects such an image.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -103,9 +106,13 @@ def decode_files(
     height, width = size or _first_size(sources)
     images = np.empty((len(sources), height, width, 3), np.uint8)
     place = functools.partial(_place, images, sources, size is None)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow frees the interpreter lock while it decodes and resizes
-        progress = tqdm(pool.map(place, range(len(sources))), "decoding", len(sources), unit="image", disable=None)
-        rejected = [(index, reason) for index, reason in enumerate(progress) if reason]
+    with tqdm(desc="decoding", total=len(sources), unit="image", disable=None) as progress:
+        reasons = []
+        # Pillow frees the interpreter lock while it decodes and resizes.
+        for found in in_threads(lambda rows: [place(row) for row in rows], len(sources)):
+            reasons += found
+            progress.update(len(found))
+    rejected = [(index, reason) for index, reason in enumerate(reasons) if reason]
     kept = np.setdiff1d(np.arange(len(sources)), [index for index, _ in rejected])
     if not len(kept):
         first = f": {_shown(sources[0])}: {rejected[0][1]}" if rejected else ""
@@ -113,6 +120,17 @@ def decode_files(
     for row, index in enumerate(kept if rejected else ()):  # close the gaps in place: no second copy of the data
         images[row] = images[index]
     return images[: len(kept)], kept, rejected
+
+
+def in_threads(work: Callable[[range], T], count: int) -> Iterator[T]:
+    """What `work` answers for the rows from 0 to `count`, some at a time and in order, on all cores of this process.
+
+    >>> list(in_threads(len, 40))
+    [16, 16, 8]
+    """
+    parts = [range(start, min(start + AT_A_TIME, count)) for start in range(0, count, AT_A_TIME)]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        yield from pool.map(work, parts)
 
 
 def _place(images: np.ndarray, sources, same_size: bool, index: int) -> str | None:

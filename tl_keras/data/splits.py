@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tl_keras.data.decode import in_threads
 from tl_keras.data.lazy import LazyImages, Part, taken
 from tl_keras.errors import InputError
 
@@ -179,7 +180,11 @@ def digests(split: Split) -> np.ndarray:
     images = split.images
     while isinstance(images, LazyImages):
         images = images.source
-    return np.array([hashlib.blake2b(images[row].tobytes()).hexdigest() for row in range(len(split))], dtype="U128")
+
+    def of(rows: range) -> list[str]:
+        return [hashlib.blake2b(np.ascontiguousarray(images[row]).data).hexdigest() for row in rows]
+
+    return np.array([digest for found in in_threads(of, len(split)) for digest in found], dtype="U128")
 
 
 def _distinct(split: Split) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import keras
 from tqdm import tqdm
@@ -12,13 +12,7 @@ from tl_keras.run_folder import RunFolder
 from tl_keras.training.checkpoint import Checkpoint, Progress
 
 EXACT_LOSS = "cross_entropy"  # the metric that is recorded as the loss
-LOGGED = {  # columns of the history, and what Keras calls them
-    "loss": EXACT_LOSS,
-    "accuracy": "accuracy",
-    "val_loss": f"val_{EXACT_LOSS}",
-    "val_accuracy": "val_accuracy",
-}
-
+LOGGED = {"loss": EXACT_LOSS, "accuracy": "accuracy"}  # columns of the history, and what Keras calls them
 
 # An epoch on stored activations can take less time than its checkpoint: this much work at most is lost to a kill.
 CHECKPOINT_SECONDS = 10.0
@@ -33,7 +27,7 @@ class Epochs(keras.callbacks.Callback):
 
     Args:
         end: the epoch that training ends with here, always checkpointed; `epochs` is the last one of all phases.
-        measures: further columns of the history, and what measures each at the end of an epoch.
+        measure: at the end of an epoch, `val_loss` and `val_accuracy`, and further columns of the history by name.
     """
 
     def __init__(
@@ -45,11 +39,11 @@ class Epochs(keras.callbacks.Callback):
         progress: Progress,
         checkpoint: Checkpoint,
         out: RunFolder,
-        measures: Mapping[str, Callable[[], float]],
+        measure: Callable[[], dict[str, float]],
     ):
         super().__init__()
         self.name, self.end, self.epochs, self.steps = name, end, epochs, steps
-        self.progress, self.checkpoint, self.out, self.measures = progress, checkpoint, out, measures
+        self.progress, self.checkpoint, self.out, self.measure = progress, checkpoint, out, measure
         self.saved, self.told = time.perf_counter(), 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -63,9 +57,11 @@ class Epochs(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.bar.close()
-        measured = {column: measure() for column, measure in self.measures.items()}
+        measured = self.measure()
         seconds = time.perf_counter() - self.started
         numbers = {column: float(logs[key]) for column, key in LOGGED.items()}
+        numbers |= {column: measured.pop(column) for column in ("val_loss", "val_accuracy")}
+        logs |= numbers  # the callbacks behind this one see them too
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         self.progress.rows.append({"epoch": epoch + 1, **numbers, "learning_rate": rate, **measured})
         self.progress.seconds += seconds
@@ -88,5 +84,5 @@ class Epochs(keras.callbacks.Callback):
 
 
 def write_history(out: RunFolder, name: str, progress: Progress) -> None:
-    """Write `history/NAME.csv` from the recorded epochs: `epoch`, `LOGGED`, `learning_rate`, what else was measured."""
+    """Write `history/NAME.csv`: what was recorded of each epoch."""
     out.write_rows(out.history(name), progress.rows[0], [row.values() for row in progress.rows])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from tl_keras.data import pipeline
-from tl_keras.data.lazy import Rows
+from tl_keras.data.lazy import LazyImages, Rows
 from tl_keras.quiet import keras
 from tl_keras.transfer import engine
+
+FEATURES_AT_A_TIME = 4096  # rows of stored features
 
 
 def outputs(model: keras.Model, inputs: Sequence[Rows], wanted: str = engine.TENSORFLOW) -> np.ndarray:
@@ -23,8 +25,20 @@ def outputs(model: keras.Model, inputs: Sequence[Rows], wanted: str = engine.TEN
     (10000, 10)
     """
     running = engine.choose(model, inputs, wanted)
-    batches = pipeline.evaluation_batches(inputs, np.zeros(len(inputs[0]), "int64"))
-    return np.concatenate([running.run(rows if isinstance(rows, tuple) else [rows])[0] for rows, _ in batches])
+    return np.concatenate([running.run(batch)[0] for batch in _batches(inputs)])
+
+
+def _batches(inputs: Sequence[Rows]) -> Iterator[Sequence[np.ndarray]]:
+    """A batch of each input after the other; what has to be made first is made while the one before is looked at."""
+    count = len(inputs[0])
+    if any(isinstance(array, LazyImages) for array in inputs):
+        for rows, _ in pipeline.evaluation_batches(inputs, np.zeros(count, "int64")):
+            yield rows if isinstance(rows, tuple) else [rows]
+        return
+    # A tf.data pipeline would cost more than to look at the few numbers that are stored of an image.
+    size = FEATURES_AT_A_TIME if len(inputs[0].shape) == 2 else pipeline.evaluation_batch_size(inputs[0])
+    for start in range(0, count, size):
+        yield [array[start : start + size] for array in inputs]
 
 
 def probabilities(model: keras.Model, *inputs: Rows, wanted: str = engine.TENSORFLOW) -> np.ndarray:

@@ -165,21 +165,20 @@ class _Task:
     def _train(self, prefix, trained: keras.Model, end: int, progress: Progress, checkpoint: Checkpoint) -> None:
         started = time.perf_counter()
         inputs = self._inputs(prefix)
-        validation, *watched = (self._seen(prefix, split) for split in (self.validation, *self.watched.values()))
+        seen = {name: self._seen(prefix, split) for name, split in self._measured_splits.items()}
         # Not by `compile`, which would write it into the model's file.
         trained.steps_per_execution = pipeline.steps_per_execution(
             self._steps, self.recipe.batch_size, inputs[0].shape[1:]
         )
-        measures = self._measures(trained, watched)
+        measure = partial(self._measure, trained, seen)
         progress.seconds += time.perf_counter() - started
         trained.fit(
             self._batches(inputs, augment=None if prefix else self.augment, start=progress.epoch, end=end),
             epochs=end,
             initial_epoch=progress.epoch,
             steps_per_epoch=self._steps,
-            validation_data=pipeline.evaluation_batches(validation, self.validation.labels),
             callbacks=[
-                Epochs(self.name, end, self.epochs, self._steps, progress, checkpoint, self.out, measures),
+                Epochs(self.name, end, self.epochs, self._steps, progress, checkpoint, self.out, measure),
                 keras.callbacks.TensorBoard(self.out.tensorboard / self.name, write_graph=False),
             ],
             shuffle=False,  # the batches are
@@ -189,16 +188,17 @@ class _Task:
     def _solve(self, prefix, trained: keras.Model, end: int, progress: Progress, checkpoint: Checkpoint) -> None:
         """Solve the last layer on the features of the training images as they are, and record that as one epoch."""
         started = time.perf_counter()
-        splits = {"": self.plain, "val_": self.validation, **self.watched}
-        inputs = {name: self._seen(prefix, split) for name, split in splits.items()}
+        inputs = {name: self._seen(prefix, split) for name, split in self._measured_splits.items()}
+        of_training = self._seen(prefix, self.plain)
         head = strategies.last_dense(trained)
-        features = inference.outputs(frozen.before(trained, head), inputs[""]).astype("float32")
+        features = inference.outputs(frozen.before(trained, head), of_training).astype("float32")
         classes = len(self.plain.class_names)
         solution = probe.solve(features, self.plain.labels, classes, seed=self.recipe.seed)
         head.set_weights([solution.weights, solution.bias])
-        said = {name: self._measured(trained, inputs[name], splits[name]) for name in splits}
-        row = {f"{part}{what}": getattr(said[part], what) for part in ("", "val_") for what in ("loss", "accuracy")}
-        row |= {"learning_rate": 0.0} | {f"accuracy_{name}": said[name].accuracy for name in self.watched}
+        learned = _predicted(trained, of_training, self.plain)
+        measured = self._measure(trained, inputs)
+        row = {"loss": learned.loss, "accuracy": learned.accuracy}
+        row |= {name: measured.pop(name) for name in ("val_loss", "val_accuracy")} | {"learning_rate": 0.0} | measured
         progress.rows.append({"epoch": end} | row)
         progress.seconds += time.perf_counter() - started
         checkpoint.save(progress)
@@ -208,15 +208,17 @@ class _Task:
             flush=True,
         )
 
-    def _measured(self, trained: keras.Model, inputs: Sequence[Rows], split: Split) -> Predictions:
-        return Predictions(split.ids, split.labels, inference.probabilities(trained, *inputs))
+    @property
+    def _measured_splits(self) -> dict[str, Split]:
+        """What is measured at the end of every epoch; the validation images have no name."""
+        return {"": self.validation, **self.watched}
 
-    def _measures(self, trained: keras.Model, watched: Sequence) -> dict[str, Callable[[], float]]:
-        def accuracy(inputs: Sequence[Rows], split: Split) -> float:
-            return self._measured(trained, inputs, split).accuracy
-
-        pairs = zip(self.watched.items(), watched, strict=True)
-        return {f"accuracy_{name}": partial(accuracy, inputs, split) for (name, split), inputs in pairs}
+    def _measure(self, trained: keras.Model, seen: Mapping[str, Sequence[Rows]]) -> dict[str, float]:
+        """Loss and accuracy on the validation images, and the accuracy on those watched beside."""
+        said = {name: _predicted(trained, seen[name], split) for name, split in self._measured_splits.items()}
+        validation = said.pop("")
+        watched = {f"accuracy_{name}": predicted.accuracy for name, predicted in said.items()}
+        return {"val_loss": validation.loss, "val_accuracy": validation.accuracy} | watched
 
     def _seen(self, prefix: keras.Model | None, split: Split) -> Sequence[Rows]:
         """What the trained part sees of images as they are: these, or what the frozen prefix makes of them."""
@@ -245,6 +247,10 @@ class _Task:
     def _tell_what_trains(self) -> None:
         parameters, trainable = strategies.count_parameters(self.model)
         print(f"{self.name}: {trainable:,} of {parameters:,} parameters train", flush=True)
+
+
+def _predicted(trained: keras.Model, inputs: Sequence[Rows], split: Split) -> Predictions:
+    return Predictions(split.ids, split.labels, inference.probabilities(trained, *inputs))
 
 
 def compile_for(
