@@ -11,7 +11,6 @@ from tl_keras import values
 from tl_keras.data import selection
 from tl_keras.data.lazy import Part
 from tl_keras.data.selection import ByClass, FewImages, Selection, asked, loaded
-from tl_keras.data.splits import digests
 from tl_keras.data.view import View
 from tl_keras.errors import InputError
 
@@ -31,7 +30,7 @@ def nothing_kept():
 
 
 def contents(split):
-    return set(digests(split))
+    return set(split.contents)
 
 
 def counts(split):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tl_keras.data import splits
 from tl_keras.data.sources import load
 from tl_keras.data.splits import Split, by_class, drawn, limit, per_class, stratified
 from tl_keras.errors import InputError
@@ -200,3 +201,16 @@ def test_images_to_look_at_are_drawn_once_each_and_always_the_same(count, most, 
     rows = drawn(count, most)
     assert len(rows) == expected and np.all(np.diff(rows) > 0) and rows[-1] < count
     np.testing.assert_array_equal(rows, drawn(count, most))
+
+
+def test_what_an_image_contains_is_found_once_and_goes_with_it(monkeypatch):
+    split = split_of([20, 20])
+    fresh = split.take([5, 1, 5]).contents
+    assert fresh[0] == fresh[2] != fresh[1]
+    known = split.contents
+    monkeypatch.setattr(splits, "in_threads", lambda *given: pytest.fail("computed again"))
+    for rows in ([5, 1, 5], slice(3, 9), np.arange(40) % 7 == 0):
+        part = split.take(rows)
+        np.testing.assert_array_equal(part.contents, known[rows])
+        np.testing.assert_array_equal(part.take([1, 0]).contents, known[rows][[1, 0]])
+    np.testing.assert_array_equal(split.take([5, 1, 5]).contents, fresh)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tl_keras.data.image_data import Quarantined
-from tl_keras.data.splits import Split, digests
+from tl_keras.data.splits import Split
 
 PARTS = ("train", "validation", "test")
 
@@ -31,7 +31,7 @@ def cleaned(name: str, splits: Mapping[str, Split]) -> tuple[dict[str, Split], l
     (['1', '2', '3'], [Quarantined(id='0', reason='also in the test images')])
     """
     kept, left_out = dict(splits), list[Quarantined]()
-    contents: dict[str, np.ndarray] = {part: digests(kept[part]) for part in PARTS if part in kept}
+    contents = {part: kept[part].contents for part in PARTS if part in kept}
 
     def leave_out(part: str, rows: np.ndarray, reason: str) -> None:
         if not rows.any():  # nothing is copied

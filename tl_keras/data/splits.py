@@ -6,6 +6,7 @@ identity of each image. Cutting a split never copies more than the rows it keeps
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -61,9 +62,27 @@ class Split:
         """Whether the classes of the images are known."""
         return not len(self) or bool((self.labels != -1).any())
 
+    @functools.cached_property
+    def contents(self) -> np.ndarray:
+        """The content of each image as a string (N,): equal for images with the same pixels, and for them alone.
+
+        Of lazy images it tells what they are made from.
+        """
+        images = self.images
+        while isinstance(images, LazyImages):
+            images = images.source
+
+        def digests(rows: range) -> list[str]:
+            return [hashlib.blake2b(np.ascontiguousarray(images[row]).data).hexdigest() for row in rows]
+
+        return np.array([each for found in in_threads(digests, len(self)) for each in found], dtype="U128")
+
     def take(self, indices) -> Split:
         """The rows at `indices`, in that order; lazy images stay lazy."""
-        return replace(self, images=taken(self.images, indices), labels=self.labels[indices], ids=self.ids[indices])
+        part = replace(self, images=taken(self.images, indices), labels=self.labels[indices], ids=self.ids[indices])
+        if "contents" in vars(self):  # known already: not to be computed again
+            vars(part)["contents"] = self.contents[indices]
+        return part
 
     def part(self, indices) -> Split:
         """As `take`, but still known as a part of this split: what is computed for it once serves all its parts."""
@@ -172,24 +191,9 @@ def per_class(split: Split, count: int, seed: int) -> tuple[Split, Split]:
     return split.take(np.sort(distinct[rows])), split.take(np.flatnonzero(~np.isin(copy_of, rows)))
 
 
-def digests(split: Split) -> np.ndarray:
-    """The content of each image as a string (N,): equal for images with the same pixels, and for them alone.
-
-    Of lazy images it tells what they are made from.
-    """
-    images = split.images
-    while isinstance(images, LazyImages):
-        images = images.source
-
-    def of(rows: range) -> list[str]:
-        return [hashlib.blake2b(np.ascontiguousarray(images[row]).data).hexdigest() for row in rows]
-
-    return np.array([digest for found in in_threads(of, len(split)) for digest in found], dtype="U128")
-
-
 def _distinct(split: Split) -> tuple[np.ndarray, np.ndarray]:
     """The row of the first image of each content, and for every image the number of its content."""
-    return np.unique(digests(split), return_index=True, return_inverse=True)[1:]
+    return np.unique(split.contents, return_index=True, return_inverse=True)[1:]
 
 
 def limit(split: Split, count: int | None, seed: int) -> Split:
