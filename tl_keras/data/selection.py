@@ -108,10 +108,10 @@ class FewImages(Selection):
         watched, rest = {}, train
         if self.validation:
             watched["validation"], rest = splits.per_class(train, self.validation, self.seed)
-        drawn = [splits.per_class(rest, self.largest, self.seed + draw)[0].ids for draw in range(self.draws)]
-        union = rest.take(np.flatnonzero(np.isin(rest.ids, np.concatenate(drawn))))
-        chosen = splits.per_class(rest, self.per_class, self.seed + self.draw)[0].ids
-        part = union.part(np.flatnonzero(np.isin(union.ids, chosen)))
+        drawn = [splits.per_class_rows(rest, self.largest, self.seed + draw)[0] for draw in range(self.draws)]
+        union = np.unique(np.concatenate(drawn))
+        chosen, _ = splits.per_class_rows(rest, self.per_class, self.seed + self.draw)
+        part = rest.take(union).part(np.searchsorted(union, chosen))
         return replace(images, train=part, test=test, validation=None, watched=watched)
 
 

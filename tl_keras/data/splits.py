@@ -177,6 +177,17 @@ def per_class(split: Split, count: int, seed: int) -> tuple[Split, Split]:
     >>> np.bincount(drawn.labels).tolist(), np.bincount(rest.labels).tolist()
     ([2, 2], [1, 1])
     """
+    rows, rest = per_class_rows(split, count, seed)
+    return split.take(rows), split.take(rest)
+
+
+def per_class_rows(split: Split, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that `per_class` draws, and those of the rest: no image is copied.
+
+    >>> split = Split(np.arange(4, dtype="uint8").reshape(4, 1, 1, 1), [0, 0, 1, 1], ("ant", "bee"))
+    >>> [len(rows) for rows in per_class_rows(split, 1, seed=0)]
+    [2, 2]
+    """
     distinct, copy_of = _distinct(split)
     drawn = []
     for number, name in enumerate(split.class_names):
@@ -188,7 +199,7 @@ def per_class(split: Split, count: int, seed: int) -> tuple[Split, Split]:
             )
         drawn.append(np.random.default_rng((seed, number)).permutation(members)[:count])
     rows = np.concatenate(drawn)
-    return split.take(np.sort(distinct[rows])), split.take(np.flatnonzero(~np.isin(copy_of, rows)))
+    return np.sort(distinct[rows]), np.flatnonzero(~np.isin(copy_of, rows))
 
 
 def _distinct(split: Split) -> tuple[np.ndarray, np.ndarray]:
