@@ -203,14 +203,13 @@ def test_a_stopped_trial_goes_on_to_the_same_weights(out, tmp_path, monkeypatch)
     whole = runner.run_one(made, out)
     other = RunFolder.create(tmp_path / "other", {"experiment": "try", "settings": {}})
 
-    class Stop(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            raise KeyboardInterrupt
+    def stop(*given):
+        raise KeyboardInterrupt
 
-    from tl_keras.training import callbacks, loop
+    from tl_keras.training import callbacks
 
     monkeypatch.setattr(callbacks, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(loop.keras.callbacks, "TensorBoard", lambda *given, **more: Stop())
+    monkeypatch.setattr(callbacks, "write_history", stop)
     with pytest.raises(KeyboardInterrupt):
         runner.run_one(made, other)
     assert not other.record("A").exists()

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from tl_keras.run_folder import RunFolder
 from tl_keras.training.checkpoint import Checkpoint, Progress
+from tl_keras.training.events import Events
 
 EXACT_LOSS = "cross_entropy"  # the metric that is recorded as the loss
 LOGGED = {"loss": EXACT_LOSS, "accuracy": "accuracy"}  # columns of the history, and what Keras calls them
@@ -21,7 +22,7 @@ LINE_SECONDS = 1.0
 
 
 class Epochs(keras.callbacks.Callback):
-    """Append the epoch to `progress`, write checkpoint and history CSV, and print a line.
+    """Append the epoch to `progress`, write checkpoint, history CSV and TensorBoard's events, and print a line.
 
     On a terminal a bar shows the steps of the running epoch; a log file gets the lines alone.
 
@@ -46,6 +47,12 @@ class Epochs(keras.callbacks.Callback):
         self.progress, self.checkpoint, self.out, self.measure = progress, checkpoint, out, measure
         self.saved, self.told = time.perf_counter(), 0.0
 
+    def on_train_begin(self, logs=None):
+        self.events = Events(self.out.tensorboard / self.name)
+
+    def on_train_end(self, logs=None):
+        self.events.close()
+
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.perf_counter()
         self.bar = tqdm(
@@ -61,16 +68,17 @@ class Epochs(keras.callbacks.Callback):
         seconds = time.perf_counter() - self.started
         numbers = {column: float(logs[key]) for column, key in LOGGED.items()}
         numbers |= {column: measured.pop(column) for column in ("val_loss", "val_accuracy")}
-        logs |= numbers  # the callbacks behind this one see them too
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        self.progress.rows.append({"epoch": epoch + 1, **numbers, "learning_rate": rate, **measured})
+        row = {"epoch": epoch + 1, **numbers, "learning_rate": rate, **measured}
+        self.progress.rows.append(row)
+        self.events.write(row)
         self.progress.seconds += seconds
         if epoch + 1 == self.end or time.perf_counter() - self.saved >= CHECKPOINT_SECONDS:
             self.checkpoint.save(self.progress)
             self.saved = time.perf_counter()
-        write_history(self.out, self.name, self.progress)
         if not self.told or epoch + 1 == self.end or time.perf_counter() - self.told >= LINE_SECONDS:
             self.told = time.perf_counter()
+            write_history(self.out, self.name, self.progress)
             self._tell(epoch + 1, numbers, seconds)
 
     def _tell(self, epoch: int, numbers: dict[str, float], seconds: float) -> None:

@@ -177,10 +177,7 @@ class _Task:
             epochs=end,
             initial_epoch=progress.epoch,
             steps_per_epoch=self._steps,
-            callbacks=[
-                Epochs(self.name, end, self.epochs, self._steps, progress, checkpoint, self.out, measure),
-                keras.callbacks.TensorBoard(self.out.tensorboard / self.name, write_graph=False),
-            ],
+            callbacks=[Epochs(self.name, end, self.epochs, self._steps, progress, checkpoint, self.out, measure)],
             shuffle=False,  # the batches are
             verbose=0,
         )

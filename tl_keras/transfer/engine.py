@@ -6,6 +6,7 @@ never trusted: a network of which another answer comes than TensorFlow's, or non
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import os
@@ -258,7 +259,10 @@ def _as_erf(graph, node, name: str, arguments) -> None:
 
 
 def _name(engine: str) -> str:
-    return f"{engine} {version(engine)}, {threads()} threads"
+    return f"{engine} {_version(engine)}, {threads()} threads"
+
+
+_version = functools.cache(version)
 
 
 def threads() -> int:
