@@ -215,3 +215,24 @@ def test_a_stopped_trial_goes_on_to_the_same_weights(out, tmp_path, monkeypatch)
     assert not other.record("A").exists()
     monkeypatch.undo()
     np.testing.assert_array_equal(answers(runner.run_one(made, other)), answers(whole))
+
+
+@pytest.mark.parametrize("strategy", ["probe", "last_layer"])
+def test_the_engine_of_the_frozen_layers_is_recorded_and_changes_no_answer(out, strategy):
+    """All that runs a network here runs on it: stored features and the predictions of all images."""
+    learned = {}
+    for wanted in ("tensorflow", "onnxruntime"):
+        made = small(wanted, strategy=strategies.find(strategy), prefix_engine=wanted)
+        learned[wanted] = runner.run([made], out)[0]
+        assert learned[wanted].measured["prefix_engine"].startswith(f"{wanted} ")
+    one, other = (answers(record) for record in learned.values())
+    np.testing.assert_allclose(other, one, atol=1e-4)
+    np.testing.assert_array_equal(other.argmax(axis=1), one.argmax(axis=1))
+
+
+def test_a_network_without_frozen_layers_predicts_on_the_engine_asked_for(out, capsys):
+    record = runner.run([small(prefix_engine="onnxruntime")], out)[0]
+    assert record.measured["prefix_engine"] is None and "onnxruntime" in capsys.readouterr().out
+    network = model_file.load(out.model("A"))
+    images = small().images.load(View((16, 16))).test.images[:]
+    np.testing.assert_allclose(answers(record), network.predict(images, verbose=0), atol=1e-5)

@@ -105,13 +105,14 @@ class FewImages(Selection):
     def cut(self, images: ImageData) -> ImageData:
         train = splits.limit(images.train, self.limit, self.seed)
         test = splits.limit(images.test, self.test_limit or self.limit, self.seed)
-        watched, rest = {}, train
+        watched, rest = {}, np.arange(len(train))
         if self.validation:
-            watched["validation"], rest = splits.per_class(train, self.validation, self.seed)
-        drawn = [splits.per_class_rows(rest, self.largest, self.seed + draw)[0] for draw in range(self.draws)]
+            rows, rest = splits.per_class_rows(train, self.validation, self.seed)
+            watched["validation"] = train.take(rows)
+        drawn = [splits.per_class_rows(train, self.largest, self.seed + draw, rest)[0] for draw in range(self.draws)]
         union = np.unique(np.concatenate(drawn))
-        chosen, _ = splits.per_class_rows(rest, self.per_class, self.seed + self.draw)
-        part = rest.take(union).part(np.searchsorted(union, chosen))
+        chosen, _ = splits.per_class_rows(train, self.per_class, self.seed + self.draw, rest)
+        part = train.take(union).part(np.searchsorted(union, chosen))
         return replace(images, train=part, test=test, validation=None, watched=watched)
 
 

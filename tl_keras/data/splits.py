@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tl_keras.data.decode import in_threads
-from tl_keras.data.lazy import LazyImages, Part, taken
+from tl_keras.data.lazy import LazyImages, Part, fingerprint, taken
 from tl_keras.errors import InputError
 
 
@@ -95,21 +95,6 @@ class Split:
         return digest.hexdigest()
 
 
-def fingerprint(images: np.ndarray | LazyImages) -> str:
-    """SHA-256 of images; lazy ones are told by what they are made from and by what is made of it.
-
-    >>> fingerprint(np.zeros((2, 4, 4, 3), "uint8"))[:8]
-    '25c18f3e'
-    """
-    digest = hashlib.sha256(repr(np.shape(images)).encode())
-    while isinstance(images, LazyImages):
-        digest.update(repr(images).encode())
-        images = images.source
-    for start in range(0, len(images), 4096):
-        digest.update(np.ascontiguousarray(images[start : start + 4096]).data)
-    return digest.hexdigest()
-
-
 def by_class(split: Split, classes: Sequence[int]) -> Split:
     """Keep the images of `classes` (numbers in `split`), labels re-numbered 0, 1, ... in that order.
 
@@ -140,7 +125,7 @@ def stratified(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     """
     from sklearn.model_selection import train_test_split
 
-    distinct, copy_of = _distinct(split)
+    distinct, copy_of = _distinct(split.contents)
     labels = split.labels[distinct]
     try:
         _, second = train_test_split(np.arange(len(distinct)), test_size=fraction, stratify=labels, random_state=seed)
@@ -181,30 +166,36 @@ def per_class(split: Split, count: int, seed: int) -> tuple[Split, Split]:
     return split.take(rows), split.take(rest)
 
 
-def per_class_rows(split: Split, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def per_class_rows(
+    split: Split, count: int, seed: int, among: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The rows that `per_class` draws, and those of the rest: no image is copied.
+
+    Args:
+        among: the rows that are drawn from; all by default.
 
     >>> split = Split(np.arange(4, dtype="uint8").reshape(4, 1, 1, 1), [0, 0, 1, 1], ("ant", "bee"))
     >>> [len(rows) for rows in per_class_rows(split, 1, seed=0)]
     [2, 2]
     """
-    distinct, copy_of = _distinct(split)
+    rows = np.arange(len(split)) if among is None else among
+    distinct, copy_of = _distinct(split.contents[rows])
     drawn = []
     for number, name in enumerate(split.class_names):
-        members = np.flatnonzero(split.labels[distinct] == number)
+        members = np.flatnonzero(split.labels[rows[distinct]] == number)
         if not 1 <= count <= len(members):
             raise InputError(
                 f"images per class: expected 1 to {len(members)}, which is how many different images class {name!r} "
                 f"has, received {count}; ask for fewer or add images"
             )
         drawn.append(np.random.default_rng((seed, number)).permutation(members)[:count])
-    rows = np.concatenate(drawn)
-    return np.sort(distinct[rows]), np.flatnonzero(~np.isin(copy_of, rows))
+    chosen = np.concatenate(drawn)
+    return rows[np.sort(distinct[chosen])], rows[~np.isin(copy_of, chosen)]
 
 
-def _distinct(split: Split) -> tuple[np.ndarray, np.ndarray]:
+def _distinct(contents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The row of the first image of each content, and for every image the number of its content."""
-    return np.unique(split.contents, return_index=True, return_inverse=True)[1:]
+    return np.unique(contents, return_index=True, return_inverse=True)[1:]
 
 
 def limit(split: Split, count: int | None, seed: int) -> Split:

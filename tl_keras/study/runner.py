@@ -141,7 +141,7 @@ def _record(
         train_accuracy=predicted.pop("train").accuracy,
         predictions=predicted,
         thumbnails=_thumbnails(images.test, predicted["test"]),
-        measured={"learning_rate": recipe.learning_rate} | measured,
+        measured={"learning_rate": recipe.learning_rate, "prefix_engine": trained.prefix_engine} | measured,
         arrays=arrays,
     )
 

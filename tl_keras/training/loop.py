@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 
 import numpy as np
 
@@ -29,7 +29,8 @@ from tl_keras.transfer.strategies import Phase
 class Training:
     """What a training gave: numbers by epoch, time, how many parameters trained in its last phase.
 
-    `probabilities` answers what the network says of the images of a split: (N, classes), float32.
+    `probabilities` answers what the network says of the images of a split: (N, classes), float32. `prefix_engine` is
+    who ran its frozen layers; None where it has none.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Training:
     parameters: int
     trainable_parameters: int
     probabilities: Callable[[Split], np.ndarray] = field(repr=False)
+    prefix_engine: str | None = None
 
 
 def fit(
@@ -81,7 +83,8 @@ def fit(
         progress = task.run(phase, number, end, progress)
     write_history(out, name, progress)
     history = {column: [row[column] for row in progress.rows] for column in progress.rows[0]}
-    return Training(name, history, progress.seconds, *strategies.count_parameters(model), task.probabilities)
+    parameters = strategies.count_parameters(model)
+    return Training(name, history, progress.seconds, *parameters, task.probabilities, task.prefix_engine)
 
 
 def _ends(phases: Sequence[Phase], epochs: int) -> list[int]:
@@ -133,11 +136,22 @@ class _Task:
 
     def probabilities(self, split: Split) -> np.ndarray:
         """What the network says of images; what frozen layers made of them is read where it lies stored."""
-        prefix, trained = self._cut()
+        prefix, trained = self.finished
         stored = activations.find(prefix, split, self.storage) if prefix else None
         if stored:
             return inference.probabilities(trained, *stored)
         return inference.probabilities(self.model, split.images, wanted=self.storage.engine)
+
+    @property
+    def prefix_engine(self) -> str | None:
+        """Who ran the frozen layers, by what is stored of the validation images."""
+        prefix, _ = self.finished
+        return activations.store(prefix, self.validation, self.storage)[0].engine if prefix else None
+
+    @functools.cached_property
+    def finished(self) -> tuple[keras.Model | None, keras.Model]:
+        """The frozen prefix, if there is one, and the rest, as the last phase left them."""
+        return self._cut()
 
     def _cut(self) -> tuple[keras.Model | None, keras.Model]:
         prefix, trained = frozen.split_frozen(self.model)
@@ -170,7 +184,7 @@ class _Task:
         trained.steps_per_execution = pipeline.steps_per_execution(
             self._steps, self.recipe.batch_size, inputs[0].shape[1:]
         )
-        measure = partial(self._measure, trained, seen)
+        measure = functools.partial(self._measure, trained, seen)
         progress.seconds += time.perf_counter() - started
         trained.fit(
             self._batches(inputs, augment=None if prefix else self.augment, start=progress.epoch, end=end),

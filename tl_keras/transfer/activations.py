@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from tl_keras.data import pipeline
 from tl_keras.data.augment import Augmentation
-from tl_keras.data.lazy import LazyImages, Part
-from tl_keras.data.splits import Split, fingerprint
+from tl_keras.data.lazy import LazyImages, Part, fingerprint
+from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
 from tl_keras.files import locked
 from tl_keras.quiet import keras

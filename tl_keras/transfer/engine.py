@@ -139,7 +139,7 @@ def _converted_if_better(
         return None
     if wanted == AUTO and its_seconds > seconds:
         return None
-    print(f"frozen layers: {converted.name}, {seconds / its_seconds:.1f} times as fast as TensorFlow", flush=True)
+    print(f"{network.name}: run by {converted.name}, {seconds / its_seconds:.1f} times as fast", flush=True)
     return converted
 
 
