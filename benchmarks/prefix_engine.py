@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from tl_keras.config import environment
-from tl_keras.data import pipeline, sources, splits
+from tl_keras.data import decode, pipeline, selection, sources, splits
 from tl_keras.models import backbones, cnn, networks
 from tl_keras.quiet import import_tensorflow, keras, tf
 from tl_keras.study.backbone_choice import LOADED
@@ -98,12 +98,6 @@ def compare_networks(rounds: int) -> None:
 def seen_by(network: str, data: str, images: int):
     split = sources.load(data, size=LOADED).train
     split = splits.limit(split, images, seed=0) if images else split
-    return splits_seen(network, split)
-
-
-def splits_seen(network: str, split):
-    from tl_keras.data import selection
-
     return selection.seen(split, networks.view(network, mirror=False))
 
 
@@ -134,17 +128,30 @@ def compare_passes(data: str, name: str, weights: str, rounds: int = 3, images: 
 
 
 def steps_apart(name: str, weights: str, data: str, images: int) -> None:
+    """How fast each step is alone, on all cores."""
+    layout = sources.files(data)
+    files = [layout.root / file for file, _ in layout.train[:: max(1, len(layout.train) // 1000)]]
+    decoded = in_threads_timed("decoding", decode.decode, files)
+    in_threads_timed("scaling", lambda image: decode.resize(image, LOADED), decoded)
     split = seen_by(name, data, images)
     started = time.perf_counter()
     for _ in pipeline.view_batches(split.images, None, 0, 0, BATCH):
         pass
-    handed = time.perf_counter() - started
+    print(f"handing over {len(split) / (time.perf_counter() - started):,.0f} images/s")
     batch = [split.images[:BATCH]]
-    rates = {}
     for running, _ in engines(prefix_of(name, weights), batch):
-        rates[running.name.split()[0]] = BATCH / engine._timed(running, batch)[1]
-    print(f"handing over {len(split) / handed:,.0f} images/s; the network alone", end=" ")
-    print(", ".join(f"{rate:,.0f} on {name}" for name, rate in rates.items()))
+        print(f"the network on {running.name} {BATCH / engine._timed(running, batch)[1]:,.0f} images/s")
+
+
+def in_threads_timed(what: str, work, items: list) -> list:
+    started = time.perf_counter()
+    made = [
+        each
+        for found in decode.in_threads(lambda rows: [work(items[row]) for row in rows], len(items))
+        for each in found
+    ]
+    print(f"{what} {len(items) / (time.perf_counter() - started):,.0f} images/s")
+    return made
 
 
 if __name__ == "__main__":

@@ -198,7 +198,7 @@ def test_auto_takes_the_faster_one(monkeypatch, faster):
     monkeypatch.setattr(
         engine, "_timed", lambda running, batch: (timed(running, batch)[0], 1 + (faster not in running.name))
     )
-    monkeypatch.setattr(engine, "WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(engine, "WORTH", 0.0)
     assert engine.choose(convolutional(), [images()]).name.startswith(faster)
 
 

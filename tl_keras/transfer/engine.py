@@ -28,8 +28,9 @@ from tl_keras.quiet import keras, tf
 AUTO, TENSORFLOW, ONNXRUNTIME = ENGINES
 # Of the largest number of an output: what another order of summation may differ by in float32.
 TOLERANCE = 1e-5
-# Converting a network takes as long as this many seconds of work can gain.
-WORTH_SECONDS = 10.0
+# Converting takes about a second, and one more for so many bytes of weights: work of less than so many times that, as
+# TensorFlow does it, gains too little.
+BYTES_A_SECOND, WORTH = 4e7, 5.0
 OPSET = 18
 LARGE_WEIGHT = 2**18  # numbers: a megabyte
 # A batch is run in so many pieces, each by one thread: what a layer makes of two large images stays in the cache for
@@ -96,7 +97,7 @@ def choose(network: keras.Model, inputs: Sequence[Rows], wanted: str = AUTO, row
         size = min(count, max(1, pipeline.evaluation_batch_size(inputs[0]) // 2))
         batch = [array[np.linspace(0, count - 1, size).astype(int)] for array in inputs]
         outputs, seconds = _timed(plain, batch)
-        if wanted == AUTO and seconds * (rows or count) / size < WORTH_SECONDS:
+        if wanted == AUTO and seconds * (rows or count) / size < WORTH * _seconds_to_convert(network):
             return plain
         _tried.clear()
         _tried[key] = _converted_if_better(network, batch, outputs, seconds, wanted)
@@ -124,6 +125,10 @@ def fingerprint(network: keras.Model) -> str:
     for weight in network.weights:
         digest.update(np.ascontiguousarray(weight.numpy()).tobytes())
     return digest.hexdigest()
+
+
+def _seconds_to_convert(network: keras.Model) -> float:
+    return 1 + 4 * network.count_params() / BYTES_A_SECOND
 
 
 def _converted_if_better(
