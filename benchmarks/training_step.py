@@ -22,6 +22,7 @@ from tl_keras.models import cnn
 from tl_keras.quiet import import_tensorflow, keras, tf
 from tl_keras.training import runtime
 
+import_tensorflow()
 BATCH, STEPS, CLASSES, SIDE = 128, 20, 8, 2048
 MULTIPLICATIONS = sum(
     side * side * 9 * before * after
@@ -69,6 +70,13 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return outputs
 
 
+class Nothing(keras.layers.Layer):
+    """In the place of a layer that is left out."""
+
+    def call(self, inputs, training=None, mask=None):
+        return inputs
+
+
 def changed(change: Callable) -> keras.Model:
     return keras.models.clone_model(cnn.build(CLASSES), clone_function=change)
 
@@ -81,7 +89,7 @@ def with_fused(layer):
 def without(*kinds):
     def change(layer):
         left_out = isinstance(layer, kinds)
-        return keras.layers.Identity(name=layer.name) if left_out else layer.from_config(layer.get_config())
+        return Nothing(name=layer.name) if left_out else layer.from_config(layer.get_config())
 
     return change
 
@@ -132,5 +140,4 @@ def main(rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    import_tensorflow()
     main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)

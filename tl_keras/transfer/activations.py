@@ -58,7 +58,7 @@ def store(
     images, rows = _whole(split.images, augment)
 
     def place_of(network: keras.Model) -> _Place:
-        key = _fingerprint(network, images, storage.dtype, augment, seed, views)
+        key = _fingerprint(network, images, storage, augment, seed, views)
         return _Place(network, key, views * len(images), storage)
 
     place = place_of(prefix)
@@ -81,7 +81,7 @@ def find(prefix: keras.Model, split: Split, storage: Storage) -> list[Stored] | 
     True
     """
     images, rows = _whole(split.images, None)
-    place = _Place(prefix, _fingerprint(prefix, images, storage.dtype, None, 0, 1), len(images), storage)
+    place = _Place(prefix, _fingerprint(prefix, images, storage, None, 0, 1), len(images), storage)
     return place.stored(rows) if storage.dtype == "float32" and place.whole else None
 
 
@@ -100,14 +100,14 @@ class _Place:
     @property
     def whole(self) -> str | None:
         """The engine that computed all of them."""
-        names = engine.names(self.storage.engine)
+        names = engine.names()
         are_whole = (row_files.are_whole(self.paths(name), self.shapes, self.storage.dtype) for name in names)
         return next((name for name, found in zip(names, are_whole, strict=True) if found), None)
 
     @property
     def wanted(self) -> str:
         """The engine that computed some of them, or the one asked for."""
-        names = engine.names(self.storage.engine)
+        names = engine.names()
         begun = (name for name in names if row_files.are_begun(self.paths(name)))
         return engine.kind(next(begun, self.storage.engine))
 
@@ -216,6 +216,6 @@ def _extract(place: _Place, prefix: keras.Model, images, wanted: str, augment, s
             row = 0
 
 
-def _fingerprint(prefix: keras.Model, images, dtype: str, augment, seed: int, views: int) -> str:
-    what = engine.fingerprint(prefix), fingerprint(images), dtype, augment, seed, views
+def _fingerprint(prefix: keras.Model, images, storage: Storage, augment, seed: int, views: int) -> str:
+    what = engine.fingerprint(prefix), fingerprint(images), storage.dtype, storage.engine, augment, seed, views
     return hashlib.sha256(repr(what).encode()).hexdigest()[:32]

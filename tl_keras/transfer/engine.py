@@ -28,9 +28,9 @@ from tl_keras.quiet import keras, tf
 AUTO, TENSORFLOW, ONNXRUNTIME = ENGINES
 # Of the largest number of an output: what another order of summation may differ by in float32.
 TOLERANCE = 1e-5
-# Converting takes about a second, and one more for so many bytes of weights: work of less than so many times that, as
-# TensorFlow does it, gains too little.
-BYTES_A_SECOND, WORTH = 4e7, 5.0
+# To convert and try a network takes about a second, and at worst one more for so many bytes of weights. Less work than
+# so many times that, as TensorFlow does it, is not worth it: large networks gain little, and may gain nothing.
+BYTES_A_SECOND, WORTH = 1e7, 5.0
 OPSET = 18
 LARGE_WEIGHT = 2**18  # numbers: a megabyte
 # A batch is run in so many pieces, each by one thread: what a layer makes of two large images stays in the cache for
@@ -53,13 +53,13 @@ class Engine:
     run: Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
 
-def names(wanted: str = AUTO) -> list[str]:
-    """The names that an engine which was asked for can have on this machine.
+def names() -> list[str]:
+    """The names that an engine can have on this machine.
 
-    >>> names("tensorflow")  # doctest: +SKIP
-    ['tensorflow 2.21.0, 2 threads']
+    >>> names()  # doctest: +SKIP
+    ['tensorflow 2.21.0, 2 threads', 'onnxruntime 1.31.1, 2 threads']
     """
-    return [_name(engine) for engine in ENGINES[1:] if wanted in (AUTO, engine)]
+    return [_name(engine) for engine in ENGINES[1:]]
 
 
 def kind(name: str) -> str:
