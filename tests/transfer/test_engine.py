@@ -288,7 +288,7 @@ def test_a_longer_prefix_goes_on_with_the_engine_of_the_shorter(tmp_path, split,
     storage = Storage(tmp_path, engine="auto")
     with monkeypatch.context() as patch:
         patch.setattr(engine, "WORTH", 0.0)
-        patch.setattr(engine, "_timed", lambda running, batch: (running.run(batch), float("onnx" not in running.name)))
+        patch.setattr(engine, "_timed", lambda running, batch: (running.run(batch), 1.0 + ("onnx" not in running.name)))
         activations.store(shorter, split, storage)
     (stored,) = activations.store(longer, split, storage)
     assert stored.engine.startswith("onnxruntime "), "although so little work would be TensorFlow's"
@@ -305,7 +305,7 @@ from tl_keras.data import pipeline
 from tl_keras.transfer import activations, engine, row_files
 folder, faster, batches = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 engine.WORTH = 0.0
-engine._timed = lambda running, batch: (running.run(batch), float(faster not in running.name))
+engine._timed = lambda running, batch: (running.run(batch), 1.0 + (faster not in running.name))
 pipeline.evaluation_batch_size = lambda images: 8
 row_files.SYNC_SECONDS = 0.0
 append, calls = row_files.RowFiles.append, []
