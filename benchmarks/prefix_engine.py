@@ -2,12 +2,14 @@
 
     python benchmarks/prefix_engine.py networks [ROUNDS]
     python benchmarks/prefix_engine.py pass DATA BACKBONE WEIGHTS [ROUNDS IMAGES]
+    python benchmarks/prefix_engine.py exactness DATA BACKBONE WEIGHTS
 
 `networks`: images per second of each backbone of the registry up to its last layer, random weights, made-up images in
 batches of 32, in turn; the largest difference of a feature from TensorFlow's, of the largest feature; the seconds that
 converting takes. An engine that is not installed is left out. `pass`: the files of a folder are decoded and scaled, the
 network runs, its features are stored, with TensorFlow and with what `auto` takes, in turn, each from nothing; and what
-each step takes when it runs alone.
+each step takes when it runs alone. `exactness`: by how much the features of real images, with real weights, differ
+from TensorFlow's, and from those that TensorFlow computes in float64.
 """
 
 from __future__ import annotations
@@ -154,12 +156,32 @@ def in_threads_timed(what: str, work, items: list) -> list:
     return made
 
 
+def compare_with_float64(data: str, name: str, weights: str) -> None:
+    network, images = prefix_of(name, weights), sources.load(data).train.images
+    rows = np.linspace(0, len(images) - 1, 2 * BATCH).astype(int)
+    view = networks.view(name, mirror=False)
+    split = splits.Split(images[rows], np.zeros(len(rows), int), ("all",))
+    batch = [selection.seen(split, view).images[:]]
+    found = {running.name.split("-")[0]: running.run(batch)[0] for running, _ in engines(network, batch)}
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    model = backbones.build(name, 10)
+    exact = keras.Model(model.input, model.get_layer("logits").input)
+    exact.set_weights(network.get_weights())
+    references = {"TensorFlow": next(iter(found.values())), "float64": np.asarray(exact(batch[0].astype("float64")))}
+    for running, features in found.items():
+        said = (f"{np.abs(features - one).max() / np.abs(one).max():.1e} from {of}" for of, one in references.items())
+        print(f"{name}, {len(rows)} images of {data}, {running}: {', '.join(said)}")
+
+
 if __name__ == "__main__":
     import_tensorflow()
     print(environment()["hardware"])
     mode, *given = sys.argv[1:]
     if mode == "networks":
         compare_networks(*map(int, given))
+    elif mode == "exactness":
+        compare_with_float64(*given)
     else:
         data, name, weights, *numbers = given
         compare_passes(data, name, weights, *map(int, numbers))

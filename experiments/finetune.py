@@ -80,9 +80,9 @@ def load(settings: Settings, default: str = "") -> ImageData:
 def resolve(settings: Settings, images: ImageData, out) -> Settings:
     """The settings with the one backbone that is re-used: the one named, or the best by a probe on training images."""
     candidates = backbone_choice.parse(settings.backbone, settings.weights)
-    storage = Storage(out.activations, engine=settings.prefix_engine)
     best = candidates[0]
     if candidates[1:]:
+        storage = Storage(out.activations, engine=settings.prefix_engine)
         best = backbone_choice.choose(candidates, images, SCORED, settings.seed, storage)
     return replace(settings, backbone=best.name, weights=best.weights)
 

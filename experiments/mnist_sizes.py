@@ -15,7 +15,7 @@ the largest sets; honest: the epoch is picked on 400 validation images; solved: 
     mobilenet_v2_0.35              30              9.91%   8.45% to 11.59%  10.46%  12.29%
     mobilenet_v2_0.35              90              6.60%    5.42% to 8.02%   7.18%   7.13%
 
-Hardware: 2 cores of an AMD EPYC (AVX-512), 24 GiB, TensorFlow 2.21, Keras 3.15.1; 70 minutes, much other work beside.
+Hardware: 2 cores of an AMD EPYC (AVX-512), 24 GiB, TensorFlow 2.21, Keras 3.15.1; 6 min 45 s, some other work beside.
 """
 
 from __future__ import annotations

@@ -106,7 +106,8 @@ def test_random_weights_alone_give_a_ranking_and_no_advice(here, capfd):
     out = capfd.readouterr().out
     assert "40 of 1,437 (thinned by --limit, every class in proportion) training images were scored" in out
     config = json.loads((here / "run/config.json").read_text())
-    assert config["settings"] == {"data": "digits", "data_dir": None, "backbones": RANDOM, "limit": 40, "seed": 0}
+    asked = {"data": "digits", "data_dir": None, "backbones": RANDOM, "limit": 40, "seed": 0, "prefix_engine": "auto"}
+    assert config["settings"] == asked
     assert config["data"]["image_shape"] == [256, 256, 3], "all networks are served from these"
     assert run.main(["advise", "--resume", "--out", "run"]) == 0, "a run knows its data"
     again = results(here / "run")

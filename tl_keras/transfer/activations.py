@@ -12,11 +12,11 @@ from tqdm import tqdm
 
 from tl_keras.data import pipeline
 from tl_keras.data.augment import Augmentation
-from tl_keras.data.lazy import LazyImages, Part, fingerprint
+from tl_keras.data.lazy import LazyImages, Part, Rows, fingerprint
 from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
 from tl_keras.files import locked
-from tl_keras.quiet import keras
+from tl_keras.quiet import keras, tf
 from tl_keras.transfer import engine, row_files
 
 
@@ -196,9 +196,25 @@ class Stored:
         return np.asarray(np.load(self.path, mmap_mode="r")[indices])
 
 
+class _Varied:
+    """Images as a network sees them in the first augmented view: what it is tried on."""
+
+    def __init__(self, images: Rows, augment: Augmentation, seed: int):
+        self.images, self.augment, self.numbers = images, augment, augment.draw(len(images), seed, 0)
+        first = self[np.arange(1)]
+        self.shape, self.dtype = (len(images), *first.shape[1:]), first.dtype
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return self.augment(tf.constant(self.images[rows]), tf.gather(self.numbers, rows)).numpy()
+
+
 def _extract(place: _Place, prefix: keras.Model, images, wanted: str, augment, seed: int, views: int) -> None:
     count, batch_size = len(images), pipeline.evaluation_batch_size(images)
-    running = engine.choose(prefix, [images], wanted, views * count)
+    seen = _Varied(images, augment, seed) if augment else images
+    running = engine.choose(prefix, [seen], wanted, views * count)
     extraction = row_files.RowFiles(place.paths(running.name), place.shapes, place.storage.dtype)
     _check_room(place.storage, extraction)
     # Whole batches, so that those to come are the ones an uninterrupted extraction would see.
