@@ -157,7 +157,9 @@ def in_threads_timed(what: str, work, items: list) -> list:
 
 
 def compare_with_float64(data: str, name: str, weights: str) -> None:
-    network, images = prefix_of(name, weights), sources.load(data).train.images
+    place = sources.location(data)
+    images = sources.load(data, size=LOADED if place and place.is_dir() else None).train.images
+    network = prefix_of(name, weights)
     rows = np.linspace(0, len(images) - 1, 2 * BATCH).astype(int)
     view = networks.view(name, mirror=False)
     split = splits.Split(images[rows], np.zeros(len(rows), int), ("all",))
