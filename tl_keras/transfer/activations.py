@@ -64,14 +64,15 @@ def store(
     place = place_of(prefix)
     # Another process may be at it: what it stores is then found here, and never written twice.
     with locked(Path(storage.folder) / f"{place.key}.lock"):
-        if not place.whole:
+        name = place.whole
+        if not name:
             begun = _begun(prefix, place, place_of)
             if begun:
                 rest, stored = begun
-                _extract(place, rest, stored, engine.kind(stored.engine), None, seed, 1)
+                name = _extract(place, rest, stored, engine.kind(stored.engine), None, seed, 1)
             else:
-                _extract(place, prefix, images, place.wanted, augment, seed, views)
-        return place.stored(rows)
+                name = _extract(place, prefix, images, place.wanted, augment, seed, views)
+        return place.stored(name, rows)
 
 
 def find(prefix: keras.Model, split: Split, storage: Storage) -> list[Stored] | None:
@@ -82,7 +83,8 @@ def find(prefix: keras.Model, split: Split, storage: Storage) -> list[Stored] | 
     """
     images, rows = _whole(split.images, None)
     place = _Place(prefix, _fingerprint(prefix, images, storage, None, 0, 1), len(images), storage)
-    return place.stored(rows) if storage.dtype == "float32" and place.whole else None
+    name = place.whole if storage.dtype == "float32" else None
+    return place.stored(name, rows) if name else None
 
 
 class _Place:
@@ -111,10 +113,8 @@ class _Place:
         begun = (name for name in names if row_files.are_begun(self.paths(name)))
         return engine.kind(next(begun, self.storage.engine))
 
-    def stored(self, rows: np.ndarray | None = None) -> list[Stored]:
-        """The outputs, which are whole."""
-        name = self.whole
-        assert name
+    def stored(self, name: str, rows: np.ndarray | None = None) -> list[Stored]:
+        """The outputs, as the engine of that name has computed all of them."""
         return [Stored(path, rows, name) for path in self.paths(name)]
 
 
@@ -148,9 +148,10 @@ def _begun(prefix: keras.Model, place: _Place, place_of) -> tuple[keras.Model, S
         if row_files.file_size(shape, storage.dtype) not in sizes:
             continue
         beginning = place_of(keras.Model(graph.inputs, tensor))
-        if beginning.whole:
+        name = beginning.whole
+        if name:
             try:
-                return keras.Model(tensor, graph.outputs), beginning.stored()[0]
+                return keras.Model(tensor, graph.outputs), beginning.stored(name)[0]
             except ValueError:  # a branch passes this tensor by
                 continue
     return None
@@ -211,7 +212,8 @@ class _Varied:
         return self.augment(tf.constant(self.images[rows]), tf.gather(self.numbers, rows)).numpy()
 
 
-def _extract(place: _Place, prefix: keras.Model, images, wanted: str, augment, seed: int, views: int) -> None:
+def _extract(place: _Place, prefix: keras.Model, images, wanted: str, augment, seed: int, views: int) -> str:
+    """Run the prefix and store what it gives; the name of the engine that did."""
     count, batch_size = len(images), pipeline.evaluation_batch_size(images)
     seen = _Varied(images, augment, seed) if augment else images
     running = engine.choose(prefix, [seen], wanted, views * count)
@@ -230,6 +232,7 @@ def _extract(place: _Place, prefix: keras.Model, images, wanted: str, augment, s
                 extraction.append(running.run([batch]))
                 progress.update(len(batch))
             row = 0
+    return running.name
 
 
 def _fingerprint(prefix: keras.Model, images, storage: Storage, augment, seed: int, views: int) -> str:
