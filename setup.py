@@ -18,6 +18,7 @@ EXTRAS = {
         "hypothesis>=6.170",
         "psutil>=7.2",
         "pypdf>=7.1",
+        "grad-cam>=1.5.7",
         "ruff>=0.17",
         "mypy>=2.4",
     ],

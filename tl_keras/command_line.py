@@ -32,13 +32,11 @@ def answer(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "list"):
         _list(found)
         return 0
-    name, *rest = arguments
-    package = next((package for package, names in found.items() if name in names), None)
-    if package is None:
-        names = ", ".join(name for names in found.values() for name in names)
-        raise InputError(f"command: expected list or one of {names}, received {name!r}; check the spelling")
-    module = importlib.import_module(f"{package}.{name}")
-    given, surplus = _parser(name, found[package][name], module).parse_known_args(rest)
+    asked, *rest = arguments
+    package, name = _found(found, asked)
+    module = importlib.import_module(f"{package}.{_file(name)}")
+    # Intermixed, so that options may stand among the arguments.
+    given, surplus = _parser(name, found[package][name], module).parse_known_intermixed_args(rest)
     if surplus:
         raise InputError(
             f"tl-keras {name}: expected options that it knows, received {' '.join(surplus)}; "
@@ -50,11 +48,31 @@ def answer(arguments: list[str]) -> int:
 def summaries(package: ModuleType) -> dict[str, str]:
     """Every experiment, or every command, with the first line of its docstring.
 
-    >>> "cifar_ab" in summaries(experiments)
-    True
+    Of two words, commands are shown with a dash between them: experiments name folders and configurations, by their
+    files, with an underscore.
+
+    >>> "cifar_ab" in summaries(experiments), "check-csv" in summaries(commands)
+    (True, True)
     """
     files = sorted(Path(package.__path__[0]).glob("[!_]*.py"))
-    return {file.stem: (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").split("\n")[0] for file in files}
+    names = [file.stem.replace("_", "-") if package is commands else file.stem for file in files]
+    texts = [ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "" for file in files]
+    return {name: text.split("\n")[0] for name, text in zip(names, texts, strict=True)}
+
+
+def _found(found: dict[str, dict[str, str]], asked: str) -> tuple[str, str]:
+    """The package and the name, as it is shown, of what is asked for, with a dash or an underscore between words."""
+    for package, names in found.items():
+        for name in names:
+            if _file(name) == _file(asked):
+                return package, name
+    known = ", ".join(name for names in found.values() for name in names)
+    raise InputError(f"command: expected list or one of {known}, received {asked!r}; check the spelling")
+
+
+def _file(name: str) -> str:
+    """The module of a name."""
+    return name.replace("-", "_")
 
 
 def _list(found: dict[str, dict[str, str]]) -> None:

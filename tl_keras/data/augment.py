@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -20,13 +20,20 @@ from tl_keras.quiet import tf
 class Augmentation(Protocol):
     """What varies training images: random numbers for each of them, and what is done with those.
 
-    One that `crops` cuts its own part out of images that are larger than what the network sees.
+    One that `crops` cuts its own part out of images that are larger than what the network sees. One that `mixes` puts
+    images of a batch together, and their labels (`mixing.Mixing`).
     """
 
-    crops: ClassVar[bool]
+    @property
+    def crops(self) -> bool:
+        """Whether it cuts its own part out of larger images."""
+
+    @property
+    def mixes(self) -> bool:
+        """Whether what it makes of an image depends on others in the batch."""
 
     def draw(self, count: int, seed: int, view: tf.Tensor) -> tf.Tensor:
-        """Uniform numbers in [0, 1), one row for each of `count` images: the same for the same (seed, view)."""
+        """Numbers in [0, 1], one row for each of `count` images: the same for the same (seed, view)."""
 
     def __call__(self, images: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
         """Vary a batch (B, H, W, C) by its rows (B, ...) of `draw`."""
@@ -47,10 +54,11 @@ class FlipShift:
     flip: bool = True
     shift: float = 0.125
     crops: ClassVar[bool] = False
+    mixes: ClassVar[bool] = False
 
     def draw(self, count: int, seed: int, view: tf.Tensor) -> tf.Tensor:
         """Uniform numbers (count, 3) in [0, 1): one row per image, the same for the same (seed, view)."""
-        return _uniform((count, 3), seed, view)
+        return uniform((count, 3), seed, view)
 
     def __call__(self, images: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
         """Augment a batch (B, H, W, C) of any dtype with its rows (B, 3) of `draw`."""
@@ -94,10 +102,11 @@ class RandomResizedCrop:
     aspect: tuple[float, float] = (3 / 4, 4 / 3)
     flip: bool = True
     crops: ClassVar[bool] = True
+    mixes: ClassVar[bool] = False
 
     def draw(self, count: int, seed: int, view: tf.Tensor) -> tf.Tensor:
         """Uniform numbers (count, 23) in [0, 1): ten areas, ten aspect ratios, top, left, flip."""
-        return _uniform((count, 23), seed, view)
+        return uniform((count, 23), seed, view)
 
     def __call__(self, images: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
         """Augment a batch (B, H, W, C), uint8, with its rows (B, 23) of `draw`; (B, *size, C), uint8, comes out."""
@@ -116,8 +125,8 @@ class RandomResizedCrop:
 
     def boxes(self, numbers: tf.Tensor, height: int, width: int) -> tf.Tensor:
         """Top, left, height and width (B, 4), integers, of what is cut out of images of `height` x `width`."""
-        area = height * width * _between(self.area, numbers[:, :10])
-        aspect = tf.exp(_between([math.log(ratio) for ratio in self.aspect], numbers[:, 10:20]))
+        area = height * width * between(self.area, numbers[:, :10])
+        aspect = tf.exp(between([math.log(ratio) for ratio in self.aspect], numbers[:, 10:20]))
         last_resort = tf.ones_like(area[:, :1])
         rows = tf.concat([tf.sqrt(area / aspect), last_resort * min(height, width / self.aspect[0])], axis=1)
         columns = tf.concat([tf.sqrt(area * aspect), last_resort * min(width, height * self.aspect[1])], axis=1)
@@ -151,6 +160,7 @@ class RandAugment:
     magnitude: float = 0.5
     layers: int = 3
     crops: ClassVar[bool] = False
+    mixes: ClassVar[bool] = False
 
     def __post_init__(self):
         if not 0 <= self.magnitude <= 1:
@@ -161,7 +171,7 @@ class RandAugment:
 
     def draw(self, count: int, seed: int, view: tf.Tensor) -> tf.Tensor:
         """Uniform numbers (count, layers, 4) in [0, 1): the operation, its sign or deviation, and two strengths."""
-        return _uniform((count, self.layers, 4), seed, view)
+        return uniform((count, self.layers, 4), seed, view)
 
     def __call__(self, images: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
         """Augment a batch (B, H, W, 3), uint8, with its rows (B, layers, 4) of `draw`."""
@@ -224,9 +234,19 @@ def _keras_cv_layers() -> dict:
     return {type(layer).__name__: layer for layer in made}
 
 
-def _uniform(shape: tuple[int, ...], seed: int, view: tf.Tensor) -> tf.Tensor:
+def uniform(shape: tuple[int, ...], seed: int, view: tf.Tensor) -> tf.Tensor:
+    """Evenly drawn numbers in [0, 1), float32: the same for the same (seed, view).
+
+    >>> uniform((2, 3), seed=0, view=0).shape
+    TensorShape([2, 3])
+    """
     return tf.random.stateless_uniform(shape, seed=tf.stack([tf.cast(seed, tf.int64), tf.cast(view, tf.int64)]))
 
 
-def _between(bounds, numbers: tf.Tensor) -> tf.Tensor:
+def between(bounds: Sequence[float], numbers: tf.Tensor) -> tf.Tensor:
+    """From the lower of two bounds, for 0, to the upper one, for 1.
+
+    >>> float(between((2.0, 4.0), tf.constant(0.5)))
+    3.0
+    """
     return bounds[0] + (bounds[1] - bounds[0]) * numbers

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
 from tl_keras.data.augment import Augmentation
 from tl_keras.data.lazy import Rows
+from tl_keras.data.mixing import Chained, Mixing
+from tl_keras.errors import InputError
 from tl_keras.quiet import tf
 
 LARGE_BATCH = 32 * 224 * 224 * 3  # numbers: where images are large, this many are worked on at once
@@ -49,6 +52,7 @@ def training_batches(
     start_epoch: int = 0,
     augment: Augmentation | None = None,
     views: int | None = None,
+    classes: int | None = None,
 ) -> tf.data.Dataset:
     """Batches of all epochs from `start_epoch` on, one after the other, each epoch in its own order.
 
@@ -57,12 +61,16 @@ def training_batches(
             views, where row `v*N + i` belongs to view v of image i.
         labels: (N,) integers.
         augment: how images are varied; None for stored activations and for no augmentation.
-        views: epochs e and e + views see the same view of every image; None gives each epoch a new one.
+        views: epochs e and e + views see the same view of every image; None gives each epoch a new one. What `augment`
+            mixes into it is the next image of the epoch's order.
+        classes: how many there are, for labels that are mixed; by default as many as `labels` tell.
 
     Returns:
-        A dataset of (input or tuple of inputs, labels) with `steps_per_epoch` elements for each epoch.
+        A dataset of (input or tuple of inputs, labels) with `steps_per_epoch` elements for each epoch. Labels are (B,)
+        integers; where `augment` mixes, the shares (B, classes) of the classes in each image, float32.
     """
     count = len(labels)
+    classes = classes or int(np.max(labels, initial=0)) + 1
     labels = tf.constant(labels, tf.int32)
 
     def epoch_batches(epoch):
@@ -80,7 +88,10 @@ def training_batches(
     def read(rows, view, numbers):
         stored = [_gather(array, rows + view % (len(array) // count) * count) for array in arrays]
         inputs = [augment(images, numbers) for images in stored] if augment else stored
-        return _one_or_tuple(inputs), tf.gather(labels, rows)
+        truth = tf.gather(labels, rows)
+        if augment and augment.mixes:
+            return cast(Mixing, augment).mix(inputs[0], tf.one_hot(truth, classes), numbers)
+        return _one_or_tuple(inputs), truth
 
     epochs_to_go = tf.data.Dataset.range(start_epoch, epochs)
     return _parallel(epochs_to_go.flat_map(epoch_batches), read)
@@ -109,7 +120,12 @@ def evaluation_batches(arrays: Sequence[Rows], labels: np.ndarray) -> tf.data.Da
 def view_batches(
     images: Rows, augment: Augmentation | None, seed: int, view: int, batch_size: int, start: int = 0
 ) -> tf.data.Dataset:
-    """One view of the images from `start` on, in order, without labels: what frozen layers are fed once."""
+    """One view of the images from `start` on, in order, without labels: what frozen layers are fed once.
+
+    Raises:
+        InputError: `augment` mixes images, so that no view is of one alone.
+    """
+    check_each_alone(augment)
     numbers = augment.draw(len(images), seed, view) if augment else None
 
     def read(rows):
@@ -118,6 +134,21 @@ def view_batches(
 
     batches = tf.data.Dataset.range(start, len(images)).batch(batch_size)
     return _parallel(batches, read)
+
+
+def check_each_alone(augment: Augmentation | None) -> None:
+    """Refuse, where views of single images are stored, an augmentation that mixes those of a batch.
+
+    Raises:
+        InputError: `augment` mixes images.
+    """
+    if augment and augment.mixes:
+        mixing = augment.parts[-1] if isinstance(augment, Chained) else augment
+        raise InputError(
+            "--augment: expected one that varies each image alone, since frozen layers run once for each, received "
+            f"{type(mixing).__name__}, which mixes images while all layers train; name another policy or a strategy "
+            "that trains all layers"
+        )
 
 
 def _parallel(batches: tf.data.Dataset, read) -> tf.data.Dataset:

@@ -6,7 +6,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
         "arms",
+        "classification",
         "compare",
+        "interpret",
         "shared",
         "transfer_effect",
     ],

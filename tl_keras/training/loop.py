@@ -17,7 +17,7 @@ from tl_keras.errors import InputError
 from tl_keras.quiet import keras
 from tl_keras.records import Predictions
 from tl_keras.run_folder import RunFolder
-from tl_keras.training import inference
+from tl_keras.training import averaging, inference
 from tl_keras.training.callbacks import EXACT_LOSS, Epochs, write_history
 from tl_keras.training.checkpoint import Checkpoint, Progress
 from tl_keras.training.schedules import Recipe, cross_entropy
@@ -67,12 +67,15 @@ def fit(
         plain: the training images as the network sees them when it is measured, where `augment` cuts its own part out
             of larger ones; a solved last layer reads them. `train` by default.
 
+    Where the recipe averages weights, what is measured after an epoch is the average, and each phase ends with it.
+    Where `augment` mixes images, the recorded accuracy on training images is that of the label with the larger share.
+
     Returns:
         The numbers by epoch. With the checkpoint of an unfinished training in `out`, training goes on there and
         ends with the very weights of an uninterrupted one; a finished training is only read back.
 
     Raises:
-        InputError: there are fewer epochs than phases.
+        InputError: there are fewer epochs than phases; or `augment` mixes images, which frozen layers see alone.
         RuntimeError: a frozen weight changed.
     """
     storage = storage or activations.Storage(out.activations)
@@ -120,6 +123,8 @@ class _Task:
         """Train from the last epoch of `before`, or of the phase's checkpoint, to epoch `end`."""
         strategies.set_trainable(self.model, phase)
         prefix, trained = self._cut()
+        if prefix and not phase.solved:
+            pipeline.check_each_alone(self.augment)
         frozen_before = strategies.frozen_digest(self.model)
         optimizer = [] if phase.solved else self._compile(trained, phase, end - before.epoch).variables
         path = self.out.checkpoint(self.name if number == 1 else f"{self.name}.phase{number}")
@@ -155,7 +160,10 @@ class _Task:
 
     def _cut(self) -> tuple[keras.Model | None, keras.Model]:
         prefix, trained = frozen.split_frozen(self.model)
-        return (prefix, trained) if prefix.weights else (None, self.model)
+        weighted = strategies.weighted_layers(prefix)
+        if self.augment and self.augment.mixes:  # they are mixed before anything else, be it a mere normalisation
+            weighted = [layer for layer in weighted if not isinstance(layer, keras.layers.Normalization)]
+        return (prefix, trained) if weighted else (None, self.model)
 
     def _compile(self, trained: keras.Model, phase: Phase, epochs: int) -> keras.optimizers.Optimizer:
         factors = strategies.rate_factors(self.model, phase.layer_decay) if phase.layer_decay != 1 else None
@@ -184,7 +192,11 @@ class _Task:
         trained.steps_per_execution = pipeline.steps_per_execution(
             self._steps, self.recipe.batch_size, inputs[0].shape[1:]
         )
-        measure = functools.partial(self._measure, trained, seen)
+
+        def measure():
+            with averaging.averages(trained, for_good=progress.epoch + 1 == end):
+                return self._measure(trained, seen)
+
         progress.seconds += time.perf_counter() - started
         trained.fit(
             self._batches(inputs, augment=None if prefix else self.augment, start=progress.epoch, end=end),
@@ -253,6 +265,7 @@ class _Task:
             epochs=end,
             augment=augment,
             views=recipe.views,
+            classes=len(self.train.class_names),
         )
 
     def _tell_what_trains(self) -> None:

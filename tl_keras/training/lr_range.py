@@ -72,7 +72,13 @@ def _run(model: keras.Model, train: Split, recipe: Recipe, augment, steps: int) 
     optimizer = replace(recipe, schedule="constant", learning_rate=LOWEST).build_optimizer(1)
     model.compile(optimizer, recipe.loss, jit_compile=False)
     batches = pipeline.training_batches(
-        [train.images], train.labels, batch_size=recipe.batch_size, seed=recipe.seed, epochs=epochs, augment=augment
+        [train.images],
+        train.labels,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        epochs=epochs,
+        augment=augment,
+        classes=len(train.class_names),
     )
     grow = _Grow(steps)
     model.fit(batches, epochs=1, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[grow])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from tl_keras.errors import InputError
 from tl_keras.quiet import keras
 
 SMALLEST = 2.0**-52  # the probability of the true class counts as this at least
@@ -25,9 +27,15 @@ class Recipe:
             training recurrent neural networks", 2013); None leaves them as they are.
         label_smoothing: share of each label spread over all classes (Szegedy et al., 2016).
         views: how many augmented versions of each image exist; None draws a new one every epoch.
+        ema: momentum, such as 0.99, of an exponential moving average of the trained weights over the steps (Polyak and
+            Juditsky, 1992; Tarvainen and Valpola, "Mean teachers", 2017). What is measured after each epoch, and what
+            the network has in the end, is the average; None averages nothing (`training.averaging`).
+
+    Raises:
+        InputError: `ema` is outside [0, 1).
 
     >>> Recipe(epochs=2, batch_size=64, learning_rate=1e-3).build_optimizer(steps=50).name
-    'adamw'
+    'adam_w'
     """
 
     epochs: int
@@ -43,6 +51,13 @@ class Recipe:
     clip_norm: float | None = None
     views: int | None = None
     seed: int = 0
+    ema: float | None = None
+
+    def __post_init__(self):
+        if self.ema is not None and not 0 <= self.ema < 1:
+            raise InputError(
+                f"--ema: expected a momentum of at least 0 and below 1, received {self.ema}; give one such as 0.99"
+            )
 
     def build_optimizer(
         self, steps: int, epochs: int | None = None, rate: float = 1.0, factors: dict[str, float] | None = None
@@ -56,11 +71,14 @@ class Recipe:
         if self.learning_rate is None:
             raise ValueError("recipe: expected a learning rate, received None; find one with training.lr_range")
         schedule = self._schedule(steps, epochs or self.epochs, self.learning_rate * rate)
+        arguments: dict[str, Any]
         kind, arguments = {
             "adamw": (keras.optimizers.AdamW, {}),
             "sgd": (keras.optimizers.SGD, {"momentum": self.momentum}),
         }[self.optimizer]
         kind = _with_factors(kind, factors) if factors else kind
+        if self.ema is not None:
+            arguments |= {"use_ema": True, "ema_momentum": self.ema}
         optimizer = kind(schedule, weight_decay=self.weight_decay, global_clipnorm=self.clip_norm, **arguments)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         return optimizer
@@ -83,19 +101,35 @@ class Recipe:
         )
 
     def loss(self, labels, probabilities):
-        """Cross-entropy (B,) of probabilities (B, classes) against labels (B,), smoothed."""
-        targets = keras.ops.one_hot(keras.ops.cast(keras.ops.reshape(labels, (-1,)), "int32"), probabilities.shape[-1])
+        """Cross-entropy (B,) of probabilities (B, classes) against labels (B,) or shares (B, classes), smoothed."""
+        targets = labels
+        if not are_shares(labels, probabilities):
+            labels = keras.ops.cast(keras.ops.reshape(labels, (-1,)), "int32")
+            targets = keras.ops.one_hot(labels, probabilities.shape[-1])
         return keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=self.label_smoothing)
 
 
 def cross_entropy(labels, probabilities):
     """What networks are compared by: -log p (B,) of the true class, labels as they are; `records.Predictions.loss`.
 
+    Against shares (B, classes) of mixed images it is the mean of -log p over the classes, weighted by these.
     Keras' own cuts probabilities at 1e-7, which flatters a network that is sure and wrong.
     """
+    if are_shares(labels, probabilities):
+        of_classes = probabilities / keras.ops.sum(probabilities, axis=1, keepdims=True)
+        return -keras.ops.sum(labels * keras.ops.log(keras.ops.clip(of_classes, SMALLEST, 1.0)), axis=1)
     labels = keras.ops.cast(keras.ops.reshape(labels, (-1, 1)), "int32")
     of_truth = keras.ops.take_along_axis(probabilities, labels, axis=1)[:, 0] / keras.ops.sum(probabilities, axis=1)
     return -keras.ops.log(keras.ops.clip(of_truth, SMALLEST, 1.0))
+
+
+def are_shares(labels, probabilities) -> bool:
+    """Whether labels are shares (B, classes) of mixed images, not the numbers (B,) or (B, 1) of classes.
+
+    >>> are_shares(np.eye(2), np.eye(2)), are_shares(np.array([0, 1]), np.eye(2))
+    (True, False)
+    """
+    return len(labels.shape) == 2 and labels.shape[1] == probabilities.shape[-1] > 1
 
 
 def _with_factors(kind: type[keras.optimizers.Optimizer], factors: dict[str, float]) -> type:
