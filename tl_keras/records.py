@@ -140,6 +140,7 @@ def write(record: Record, out: RunFolder) -> None:
     """Write `record` into the run folder, its JSON file last."""
     for split, predicted in record.predictions.items():
         _write_predictions(predicted, record.class_names, out, _file(record.name, split))
+    out.write_rows(out.history(record.name), record.history, zip(*record.history.values(), strict=True))
     pictures = {"thumbnail_rows": record.thumbnails.rows, "thumbnails": record.thumbnails.images}
     _write_arrays(out.record(record.name).with_suffix(".npz"), pictures | dict(record.arrays))
     plain = {name: getattr(record, name) for name in _PLAIN}

@@ -94,7 +94,7 @@ def test_all_that_stands_behind_the_end_of_a_stage_comes_from_it(name):
     if name.startswith(("torch", "vit")):
         pytest.importorskip("keras_hub", reason="the extra kerashub is not installed")
     model = BUILT[name]() if name in BUILT else backbones.build(name, classes=2, size=32)
-    _, ends = early._ends(model)
+    _, ends = early.ends(model)
     read = ends.popitem()[1]
     assert read.shape[1:] == model.layers[-1].input.shape[1:]
     assert len(ends) == len(backbones.stages(model))

@@ -39,6 +39,7 @@ class ImageData:
         validation: images to choose by, where the set has some, or a study cut some from the training images.
         unlabelled: images whose classes are hidden.
         watched: further splits whose accuracy is followed through the training, by name.
+        comes_with_test: whether the test images came as such; else they were cut from the others.
         source: what `load` gives this set for again: a name, or a path.
 
     >>> data = load("digits")
@@ -55,6 +56,7 @@ class ImageData:
     unlabelled: Split | None = None
     watched: Mapping[str, Split] = field(default_factory=dict)
     source: str = ""
+    comes_with_test: bool = True
 
     def __post_init__(self):
         self._check_class_names()

@@ -134,6 +134,20 @@ class Grey(LazyImages):
         return ((weighted + 0x8000) >> 16).astype("uint8")[..., None]
 
 
+class Mirrored(LazyImages):
+    """Each image mirrored left-right.
+
+    >>> Mirrored(np.arange(4, dtype="uint8").reshape(1, 1, 4, 1))[0].ravel().tolist()
+    [3, 2, 1, 0]
+    """
+
+    def __init__(self, source, size: tuple[int, int] | None = None):
+        super().__init__(source, size or (source.shape[1], source.shape[2]), source.shape[3])
+
+    def made(self, images: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(images[:, :, ::-1])
+
+
 class Part(LazyImages):
     """Some images of a whole. What is computed for each image of the whole, such as features, serves all its parts.
 

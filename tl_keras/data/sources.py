@@ -149,7 +149,7 @@ def _digits(size) -> ImageData:
     images = np.rint(scans.images * (255 / 16)).astype(np.uint8)
     split = Split(resized(rgb(images), size), scans.target, DIGITS)
     train, test = stratified(split, TEST_FRACTION, SPLIT_SEED)
-    return ImageData("digits", train, test, mirror=False)
+    return ImageData("digits", train, test, mirror=False, comes_with_test=False)
 
 
 def _from_layout(name: str, layout: Layout, size) -> ImageData:
@@ -191,4 +191,4 @@ def _decoded(name: str, parts: Mapping[str, Sequence[tuple]], class_names: tuple
     if not parts["test"]:
         train, test = stratified(train, TEST_FRACTION, SPLIT_SEED)
     more: dict[str, Any] = {part: cut[part] for part in ("validation", "unlabelled") if len(cut.get(part, ()))}
-    return ImageData(name, train, test, (*quarantine, *left_out), **more)
+    return ImageData(name, train, test, (*quarantine, *left_out), comes_with_test=bool(parts["test"]), **more)

@@ -95,6 +95,24 @@ class Split:
         return digest.hexdigest()
 
 
+def joined(parts: Sequence[Split]) -> Split:
+    """The images of several splits of one set as one, in the order of their ids.
+
+    >>> one = Split(np.zeros((1, 2, 2, 3), "uint8"), np.array([0]), ("ant", "bee"), np.array(["b"]))
+    >>> joined([one, replace(one, ids=np.array(["a"]))]).ids.tolist()
+    ['a', 'b']
+    """
+    ids = np.concatenate([part.ids for part in parts])
+    order = np.argsort(ids, kind="stable")
+    images = np.empty((len(ids), *parts[0].images.shape[1:]), "uint8")
+    start = 0
+    for part in parts:  # row by row to its place: large sets are not held three times
+        images[np.argsort(order)[start : start + len(part)]] = part.images[:]
+        start += len(part)
+    labels = np.concatenate([part.labels for part in parts])
+    return Split(images, labels[order], parts[0].class_names, ids[order])
+
+
 def by_class(split: Split, classes: Sequence[int]) -> Split:
     """Keep the images of `classes` (numbers in `split`), labels re-numbered 0, 1, ... in that order.
 
@@ -196,6 +214,36 @@ def per_class_rows(
 def _distinct(contents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The row of the first image of each content, and for every image the number of its content."""
     return np.unique(contents, return_index=True, return_inverse=True)[1:]
+
+
+def folds(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """The fold that holds out each image, (N,), from 0; -1 for those that no fold can do without.
+
+    Stratified; the only images of a class always stay in training.
+
+    Args:
+        labels: (N,) integers.
+        groups: (N,), equal for rows that have to be held out together, as copies of an image have (`Split.contents`).
+        count: of folds.
+        seed: decides who comes into which.
+
+    >>> folds(np.array([0, 0, 1, 1, 2]), np.arange(5), 2, seed=0).tolist()[4]
+    -1
+    """
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    # Numbered as they come: names such as digests, which change with the size of images, decide nothing.
+    place = np.argsort(np.argsort(first))
+    first, group = np.sort(first), place[group]
+    order = np.random.default_rng(seed).permutation(len(first))
+    order = order[np.argsort(labels[first][order], kind="stable")]
+    dealt = np.empty(len(first), dtype=int)
+    dealt[order] = np.arange(len(first)) % count  # class after class, like cards: each class goes round the folds
+    found = dealt[group]
+    for fold in range(count):
+        lost = np.setdiff1d(labels[found == fold], labels[found != fold])
+        needed = group[(found == fold) & np.isin(labels, lost)]
+        found[np.isin(group, needed)] = -1
+    return found
 
 
 def limit(split: Split, count: int | None, seed: int) -> Split:

@@ -10,8 +10,10 @@ A map says what the class's logit rests on. It says neither that this is right n
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -20,13 +22,28 @@ from PIL import Image
 from tl_keras.errors import InputError
 from tl_keras.models import heads
 from tl_keras.quiet import keras, tf
-from tl_keras.transfer import frozen
-from tl_keras.transfer.frozen import Call
 
-BATCH = 16  # images: their activations are kept until the gradients are known
+BATCH = 16  # images
 COLOURS = "inferno"  # from dark to light in even steps: legible in grey, and with any kind of colour vision
 SEEN_THROUGH = 0.75  # the most that heat covers of the image
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: how bright red, green and blue are
+
+
+class Step(NamedTuple):
+    """An operation in a network: called with `given`, arguments and named ones, it reads tensors and gives others."""
+
+    operation: keras.Operation
+    given: tuple[tuple, dict[str, Any]]
+    read: list[keras.KerasTensor]
+    output: Any
+
+
+class Shown(NamedTuple):
+    """A map that is shown: the head reads `read`, which comes from `kept`, along `flipped` axes a mirror image."""
+
+    read: keras.KerasTensor
+    kept: keras.KerasTensor
+    flipped: frozenset[int]
 
 
 def grad_cam(model: keras.Model, images: np.ndarray, classes: int | Sequence[int] | None = None) -> np.ndarray:
@@ -36,13 +53,20 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: int | Sequence[int
     gradient of the logit, before any softmax, with respect to channel k. Of transformers, A are the tokens that the
     last attention reads, without the class token, on their square grid: behind it the class token alone counts.
 
-    Where several maps feed the head (branches whose pooled features are concatenated), the maps of all are added
-    before the relu, resized bilinearly to the largest and divided so that each counts as it does in the logit: for
-    a linear head on averages the result is the sum of the resized class activation maps over the largest's number of
-    places, and its own sum, before the relu, is the logit without its bias.
+    Where several maps feed the head (branches or stages whose pooled features are concatenated), the maps of all are
+    added before the relu, each for what the head reads of it and not for what later maps make of it, resized
+    bilinearly to the largest and divided so that each counts as it does in the logit: for a linear head on averages the
+    result is the sum of the resized class activation maps over the largest's number of places, and its own sum, before
+    the relu, is the logit without its bias. A network that is called twice has a map of each call, and the map of what
+    was computed from a flipped image (`keras.ops.flip`) is flipped back.
+
+    A weighted sum of several softmaxes, a vote, has no logit: there it is the logarithm of the probability, whose
+    gradient weights a member as it weighs in the vote for this class. It asks what spoke for the class and against the
+    others, the logit what spoke for the class.
 
     Args:
-        model: functional or sequential, nested or flat, on images; it ends in logits, a softmax behind them or not.
+        model: functional or sequential, nested or flat, on images; it ends in logits, a softmax behind them or not, or
+            in a weighted sum of softmaxes.
         images: (N, H, W, C), from 0 to 255 as the model reads them.
         classes: number of the class that is asked about, one for all images or one each; None: the predicted class.
 
@@ -56,12 +80,12 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: int | Sequence[int
     (2, 7, 7)
     """
     _check_images(model, images)
-    graph = _graph(model)
-    wanted = None if classes is None else _checked(classes, len(images), graph.output_shape[0][-1])
+    network = _Network(model)
+    wanted = None if classes is None else _checked(classes, len(images), network.output.shape[-1])
     found = []
     for start in range(0, len(images), BATCH):
         rows = slice(start, start + BATCH)
-        found.append(_of_batch(graph, images[rows], None if wanted is None else wanted[rows]))
+        found.append(network.maps(images[rows], None if wanted is None else wanted[rows]))
     return np.concatenate(found)
 
 
@@ -115,18 +139,167 @@ def _checked(classes: int | Sequence[int], count: int, known: int) -> np.ndarray
     return np.broadcast_to(numbers, (count,))
 
 
-def _of_batch(graph: keras.Model, images: np.ndarray, classes: np.ndarray | None) -> np.ndarray:
-    pixels = tf.convert_to_tensor(np.asarray(images, "float32"))
-    with tf.GradientTape() as tape:
-        tape.watch(pixels)  # of a frozen network nothing else is
-        logits, *maps = graph(pixels, training=False)
-        wanted = np.argmax(logits, axis=1) if classes is None else classes
-        score = tf.reduce_sum(tf.gather(logits, wanted, batch_dims=1))
-    gradients = tape.gradient(score, maps, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    weighted = [_weighted(*map(_grid, pair)) for pair in zip(maps, gradients, strict=True)]
-    places = [part[0].size for part in weighted]
-    largest = weighted[places.index(max(places))]
-    return np.maximum(sum(_spread(part, largest) for part in weighted), 0).astype("float32")
+class _Network:
+    """A network step by step, so that what its head reads of a map is told from what later layers make of it."""
+
+    def __init__(self, model: keras.Model):
+        self.input = keras.Input(model.inputs[0].shape[1:], dtype=model.inputs[0].dtype)
+        self.steps, self.output = _steps(model, self.input)
+        self.maker = {id(tensor): step for step in self.steps for tensor in keras.tree.flatten(step.output)}
+        self.head = dict(_head(self.steps))
+        read = {id(tensor): tensor for tensors in self.head.values() for tensor in tensors}
+        flipped = _flipped(self.steps)
+        self.shown = [
+            Shown(tensor, kept, flipped.get(id(kept), frozenset()))
+            for tensor, kept in ((tensor, _kept(tensor, self.maker)) for tensor in read.values())
+            if any(_learns(step) for step in _before(kept, self.maker))
+        ]
+        if not self.shown:
+            raise InputError(
+                f"{model.name}: expected a network with layers that see places, convolutions or attention, before its "
+                "head, received none; Grad-CAM has nothing to show of it"
+            )
+        voters = _softmaxes(self.output, self.maker)
+        self.voters = [] if voters[:1] == [self.output] else voters
+        self.logits = [self._logits(tensor) for tensor in self.voters or [self.output]]
+
+    def _logits(self, tensor: keras.KerasTensor) -> keras.KerasTensor:
+        """What `tensor` is computed of, before softmax layers and the activation of the last dense layer."""
+        step = self.maker[id(tensor)]
+        if not isinstance(step.operation, keras.layers.Dense):
+            return self._logits(step.read[0]) if _is_softmax(step.operation) else tensor
+        if step.operation.activation is keras.activations.linear:
+            return tensor
+        config = step.operation.get_config() | {"activation": None, "name": f"{step.operation.name}_linear"}
+        linear = keras.layers.Dense.from_config(config)
+        self.steps.append(step._replace(operation=linear, output=linear(step.read[0])))
+        heads.copy_state(step.operation, linear)
+        return self.steps[-1].output
+
+    def maps(self, images: np.ndarray, classes: np.ndarray | None) -> np.ndarray:
+        """The maps of some images, added."""
+        # Recorded is what comes of a watched tensor: of pooled maps the head alone, no layer that sees places.
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            values, copies = self._run(tf.cast(images, self.input.dtype), tape)
+            score = tf.reduce_sum(self._scores([tf.cast(values[id(each)], "float32") for each in self.logits], classes))
+        parts = []
+        for read, kept, axes in self.shown:
+            gradient = tape.gradient(score, copies[id(read)], unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            if kept is not read:
+                gradient = tape.gradient(values[id(read)], values[id(kept)], gradient)
+            parts.append(np.flip(_weighted(_grid(values[id(kept)]), _grid(gradient)), tuple(axes)))
+        largest = max(parts, key=lambda part: part[0].size)
+        return np.maximum(sum(_spread(part, largest) for part in parts), 0).astype("float32")
+
+    def _run(self, pixels: tf.Tensor, tape: tf.GradientTape) -> tuple[dict[int, tf.Tensor], dict[int, tf.Tensor]]:
+        """The values of the logits and of what is shown, and the copies of it that the head reads."""
+        last = {id(tensor): number for number, step in enumerate(self.steps) for tensor in step.read}
+        for tensor in [*self.logits, *(each for shown in self.shown for each in shown[:2])]:
+            last[id(tensor)] = len(self.steps)
+        copied = {id(shown.read) for shown in self.shown}
+        watched = {id(shown.kept) for shown in self.shown if shown.kept is not shown.read}
+        values, copies = {id(self.input): pixels}, dict[int, tf.Tensor]()
+        for number, step in enumerate(self.steps):
+            outputs = _called(step, values | copies if number in self.head else values)
+            for tensor, value in zip(*map(keras.tree.flatten, (step.output, outputs)), strict=True):
+                values[id(tensor)] = value
+                if id(tensor) in watched:
+                    tape.watch(value)
+                if id(tensor) in copied:
+                    copies[id(tensor)] = tf.identity(value)
+                    tape.watch(copies[id(tensor)])
+            for tensor in step.read:
+                if last[id(tensor)] == number:
+                    values.pop(id(tensor), None)
+        return values, copies
+
+    def _scores(self, logits: list[tf.Tensor], classes: np.ndarray | None) -> tf.Tensor:
+        """What is asked about, of each image: the logit of the class, or of a vote the logarithm of its probability."""
+        if not self.voters:
+            return tf.gather(logits[0], np.argmax(logits[0], axis=1) if classes is None else classes, batch_dims=1)
+        asked = np.argmax(self._vote([tf.nn.softmax(each) for each in logits]), axis=1) if classes is None else classes
+        column = tf.one_hot(asked, logits[0].shape[1])
+        chances = [_log_chance(each, column) for each in logits]
+        # Of very unlikely classes no probability is left in 32 bits: their ratios are enough.
+        most = tf.stop_gradient(tf.reduce_max(tf.stack(chances), axis=0))
+        return tf.math.log(tf.reduce_sum(self._vote([column * tf.exp(each - most) for each in chances]), axis=1))
+
+    def _vote(self, chances: list[tf.Tensor]) -> tf.Tensor:
+        return _voted(self.output, {id(key): each for key, each in zip(self.voters, chances, strict=True)}, self.maker)
+
+
+def _log_chance(logits: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
+    """The logarithm of a class's softmax (N, 1); its gradient is no 0 where the probability is rounded to 1."""
+    own = tf.reduce_sum(column * logits, axis=1, keepdims=True)
+    return -tf.math.softplus(tf.reduce_logsumexp(logits - 1e9 * column, axis=1, keepdims=True) - own)
+
+
+def _voted(tensor: keras.KerasTensor, chances: dict[int, tf.Tensor], maker: dict[int, Step]) -> tf.Tensor:
+    if id(tensor) in chances:
+        return chances[id(tensor)]
+    step = maker[id(tensor)]
+    return _called(step, {id(read): _voted(read, chances, maker) for read in step.read})
+
+
+def _softmaxes(tensor: keras.KerasTensor, maker: dict[int, Step]) -> list[keras.KerasTensor]:
+    """Those that `tensor` is a weighted sum of; none where it is something else."""
+    step = maker[id(tensor)]
+    if _is_softmax(step.operation) or getattr(step.operation, "activation", None) is keras.activations.softmax:
+        return [tensor]
+    kind, several = type(step.operation).__name__, len(step.read) > 1
+    if kind not in (("Add", "Average") if several else ("Multiply",)):
+        return []
+    found = [_softmaxes(read, maker) for read in step.read]
+    return [each for part in found for each in part] if all(found) else []
+
+
+def _called(step: Step, values: dict[int, tf.Tensor]):
+    """What an operation gives of values."""
+    args, named = keras.tree.map_structure(lambda each: values.get(id(each), each), step.given)
+    if (
+        isinstance(step.operation, keras.layers.Layer)
+        and "training" in inspect.signature(step.operation.call).parameters
+    ):
+        named = named | {"training": False}
+    return step.operation(*args, **named)
+
+
+def _steps(network: keras.Model, images: keras.KerasTensor) -> tuple[list[Step], keras.KerasTensor]:
+    """What a network does, that which is nested in it step by step too, and what comes out.
+
+    Not one flat model: Keras takes no name twice in one, and networks that vote were named apart from each other.
+    """
+    own = keras.Input(batch_shape=network.inputs[0].shape, dtype=network.inputs[0].dtype)
+    stands, found, outputs = {id(own): images}, list[Step](), [own]
+
+    def call(operation, *args, **named):
+        outputs.append(operation(*args, **named))
+        given = keras.tree.map_structure(lambda each: stands.get(id(each), each), (args, named))
+        read = [each for each in keras.tree.flatten(given) if isinstance(each, keras.KerasTensor)]
+        if isinstance(operation, keras.Model) and len(operation.inputs) == len(operation.outputs) == 1:
+            inner, stands[id(outputs[-1])] = _steps(operation, read[0])
+            found.extend(inner)
+        else:
+            found.append(Step(operation, given, read, outputs[-1]))
+        return outputs[-1]
+
+    graph = keras.Model(network.inputs[0], network.outputs[0])
+    keras.models.clone_model(graph, input_tensors=own, clone_function=lambda layer: layer, call_function=call)
+    return found, stands.get(id(outputs[-1]), outputs[-1])
+
+
+def _flipped(steps: Sequence[Step]) -> dict[int, frozenset[int]]:
+    """The axes along which a tensor is a mirror image of what it would be, where there are any."""
+    found = dict[int, frozenset[int]]()
+    for step in steps:
+        axes = found.get(id(step.read[0]), frozenset()) if step.read else frozenset()
+        if type(step.operation).__name__ == "Flip" and len(step.output.shape) == 4:
+            axis = step.operation.axis
+            axes ^= {1, 2} & (
+                set(range(4)) if axis is None else {number % 4 for number in np.atleast_1d(axis).tolist()}
+            )
+        found |= {id(tensor): axes for tensor in keras.tree.flatten(step.output)} if axes else {}
+    return found
 
 
 def _weighted(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
@@ -161,43 +334,12 @@ def _grid(tensor: tf.Tensor) -> np.ndarray:
     return values[:, tokens - side**2 :].reshape(len(values), side, side, -1)
 
 
-def _graph(model: keras.Model) -> keras.Model:
-    """The model from its images to [logits, the maps that its head reads]; it shares the layers of a flat model."""
-    if any(isinstance(layer, keras.Model) for layer in model.layers):
-        inputs = keras.Input(model.inputs[0].shape[1:])
-        model = keras.Model(inputs, heads.flat(model, inputs), name=model.name)
-    inputs, called = frozen.calls(model)
-    maker = {id(tensor): call for call in called for tensor in keras.tree.flatten(call.output)}
-    maps = {id(tensor): tensor for tensor in (_kept(read, maker) for read in _read_by_head(called))}
-    learned = [tensor for tensor in maps.values() if any(_learns(call) for call in _before(tensor, maker))]
-    if not learned:
-        raise InputError(
-            f"{model.name}: expected a network with layers that see places, convolutions or attention, before its "
-            "head, received none; Grad-CAM has nothing to show of it"
-        )
-    return keras.Model(inputs, [_logits(called, maker), *learned])
-
-
-def _logits(called: Sequence[Call], maker: dict[int, Call]) -> keras.KerasTensor:
-    """What the model ends in, before a softmax layer or the activation of the last dense layer."""
-    last = called[-1]
-    while _is_softmax(last.operation):
-        last = maker[id(last.read[0])]
-    dense = last.operation
-    if not isinstance(dense, keras.layers.Dense) or dense.activation is keras.activations.linear:
-        return last.output
-    linear = keras.layers.Dense.from_config(dense.get_config() | {"activation": None, "name": f"{dense.name}_linear"})
-    logits = linear(last.read[0])
-    heads.copy_state(dense, linear)
-    return logits
-
-
 def _is_softmax(operation: keras.Operation) -> bool:
     by_name = isinstance(operation, keras.layers.Activation) and operation.activation is keras.activations.softmax
     return by_name or type(operation).__name__ == "Softmax"
 
 
-def _read_by_head(called: Sequence[Call]) -> Iterable[keras.KerasTensor]:
+def _read_by_head(called: Sequence[Step]) -> Iterable[keras.KerasTensor]:
     """Tensors with places that are read by what has none, nor comes to have any: global pooling, flattening.
 
     Squeeze-and-excitation pools too, but what it gives goes back into a map.
@@ -217,7 +359,7 @@ def _has_places(tensor: keras.KerasTensor) -> bool:
     return len(tensor.shape) in (3, 4) and any(side != 1 for side in tensor.shape[1:-1])
 
 
-def _kept(tensor: keras.KerasTensor, maker: dict[int, Call]) -> keras.KerasTensor:
+def _kept(tensor: keras.KerasTensor, maker: dict[int, Step]) -> keras.KerasTensor:
     """What is looked at in place of `tensor`: a map before zeros were put around it, tokens before attention."""
     while id(tensor) in maker and isinstance(maker[id(tensor)].operation, keras.layers.ZeroPadding2D):
         tensor = maker[id(tensor)].read[0]
@@ -228,7 +370,7 @@ def _kept(tensor: keras.KerasTensor, maker: dict[int, Call]) -> keras.KerasTenso
     return tensor
 
 
-def _before(tensor: keras.KerasTensor, maker: dict[int, Call]) -> Iterable[Call]:
+def _before(tensor: keras.KerasTensor, maker: dict[int, Step]) -> Iterable[Step]:
     """The calls that `tensor` is computed by, nearer ones first."""
     seen, waiting = set[int](), [tensor]
     while waiting:
@@ -239,5 +381,5 @@ def _before(tensor: keras.KerasTensor, maker: dict[int, Call]) -> Iterable[Call]
             yield call
 
 
-def _learns(call: Call) -> bool:
+def _learns(step: Step) -> bool:
     return bool(getattr(call.operation, "weights", ())) and not isinstance(call.operation, keras.layers.Normalization)

@@ -40,6 +40,18 @@ def with_softmax(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, softmax(model.output), name=model.name)
 
 
+def mirrored(model: keras.Model) -> keras.Model:
+    """Logits averaged over each image and its mirror image; it shares the layers of `model`, which gives logits.
+
+    >>> inputs = keras.Input((8, 8, 3))
+    >>> mirrored(keras.Model(inputs, logits(keras.layers.Flatten()(inputs), classes=2))).output_shape
+    (None, 2)
+    """
+    images = keras.Input(model.input_shape[1:], name="images")
+    both = [model(images), model(keras.ops.flip(images, axis=2))]
+    return keras.Model(images, keras.layers.Average(name="mirrored")(both), name=f"{model.name}_mirrored")
+
+
 def renewed(model: keras.Model) -> keras.Model:
     """The same layers with new random weights, drawn from Keras' global seed.
 

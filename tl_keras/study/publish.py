@@ -25,7 +25,9 @@ def publish(out: RunFolder) -> None:
     models = {arm.name: entry(arm, out) for arm in kept}
     for arm in kept:  # last, so that few runs are stopped between a new version and the results that name it
         models[arm.name] |= {"class_names": list(arm.first.class_names), "saved_model": str(_saved_model(run, arm))}
-    entries = getattr(run.study, "entries", None)
+    entries, hand_in = (getattr(run.study, name, None) for name in ("entries", "hand_in"))
+    if hand_in:  # what is made of the pages
+        more |= hand_in(run)
     out.write_results(
         {
             "experiment": run.config["experiment"],

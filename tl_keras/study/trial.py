@@ -15,6 +15,7 @@ from tl_keras.data.selection import Selection
 from tl_keras.data.view import View
 from tl_keras.errors import InputError
 from tl_keras.training.schedules import Recipe
+from tl_keras.transfer.blocks import Block
 from tl_keras.transfer.strategies import Strategy, find
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Trial:
             gives the same bits in every run; the engine that auto takes is told by the record.
         measures: what is measured beside.
         keep: whether the network is kept: as a .keras file, and the first one of an arm as a SavedModel.
+        folds: above 0 the training is done once without each fold of the training images, and once on all of them:
+            what is predicted of a training image is then said by a network that has not seen it (`study.crossfit`).
 
     >>> trial = Trial("B", "B", "part B", Selection("digits"), View((32, 32)), "cnn", Recipe(2, 32, 1e-3))
     >>> Trial.from_json(trial.to_json()) == trial
@@ -80,6 +83,12 @@ class Trial:
     prefix_engine: str = "tensorflow"
     measures: tuple[Measure, ...] = ()
     keep: bool = True
+    folds: int = 0
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The names of the trials that have to be finished before."""
+        return (self.start,) if self.start else ()
 
     def __post_init__(self):
         if self.body_seed is not None and any(phase.last_layers != 1 for phase in self.strategy.phases):
@@ -105,6 +114,36 @@ class Trial:
         return trial
 
 
+@dataclass(frozen=True)
+class Stacked(Trial):
+    """A head solved on the features of several networks at several sizes (`transfer.blocks`), out of fold.
+
+    Args:
+        blocks: whose features are stacked.
+        head: kernel (`transfer.kernel_ridge`) or logistic (`transfer.probe`).
+        balanced: each class counts alike, however many images it has.
+    """
+
+    blocks: tuple[Block, ...] = ()
+    head: str = "kernel"
+    balanced: bool = False
+
+
+@dataclass(frozen=True)
+class Voted(Trial):
+    """Soft voting of other trials, with weights by greedy selection out of fold (`evaluation.ensemble`).
+
+    Args:
+        members: their names.
+    """
+
+    members: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return self.members
+
+
 def repeated(trial: Trial, seeds: Sequence[int]) -> list[Trial]:
     """`trial` once for each seed; the first keeps its name, the others have their seed in it.
 
@@ -123,7 +162,7 @@ def repeated(trial: Trial, seeds: Sequence[int]) -> list[Trial]:
 
 
 def in_order(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials so that each comes behind the one that it starts from.
+    """The trials so that each comes behind those that it needs.
 
     Raises:
         InputError: two of one name, a start that is not among them, or that leads back to itself.
@@ -134,11 +173,11 @@ def in_order(trials: Sequence[Trial]) -> list[Trial]:
         raise InputError(f"trials: expected different names, received {twice[0]} twice; compare different things")
     waiting, ordered = list(trials), list[Trial]()
     while waiting:
-        ready = [trial for trial in waiting if trial.start is None or trial.start in {done.name for done in ordered}]
+        ready = [trial for trial in waiting if {done.name for done in ordered}.issuperset(trial.needs)]
         if not ready:
             raise InputError(
                 f"{waiting[0].name}: expected to start from one of {', '.join(names)} that ends before, received "
-                f"{waiting[0].start}; name another one"
+                f"{', '.join(waiting[0].needs)}; name another one"
             )
         ordered.append(ready[0])
         waiting.remove(ready[0])

@@ -75,10 +75,10 @@ def choose(model: keras.Model, train: Split, storage: activations.Storage, seed:
     'conv4_block6_out'
     """
     started = time.perf_counter()
-    images, ends = _ends(model)
-    prefix = keras.Model(images, [_averaged(tensor, f"{layer}_averaged") for layer, tensor in ends.items()])
+    images, maps = ends(model)
+    prefix = keras.Model(images, [averaged(tensor, f"{layer}_averaged") for layer, tensor in maps.items()])
     stored = activations.store(prefix, train, storage)
-    features = {layer: found[:] for layer, found in zip(ends, stored, strict=True)}
+    features = {layer: found[:] for layer, found in zip(maps, stored, strict=True)}
     *ends_of_stages, read = features
     if ends_of_stages and np.array_equal(features[ends_of_stages[-1]], features[read]):
         del features[read]
@@ -96,8 +96,8 @@ def cut(model: keras.Model, layer: str, classes: int) -> keras.Model:
     >>> cut(networks.build("cnn", 10, View((32, 32))), "relu3", classes=2).output_shape  # doctest: +SKIP
     (None, 2)
     """
-    images, ends = _ends(model)
-    features = _averaged(ends[layer], "pooled")
+    images, maps = ends(model)
+    features = averaged(maps[layer], "pooled")
     return heads.with_softmax(keras.Model(images, heads.logits(features, classes), name=model.name))
 
 
@@ -109,10 +109,13 @@ def _stage(layer: str, features: np.ndarray, train: Split, seed: int) -> Stage:
     return Stage(layer, features.shape[1], best and best.log_loss, best and best.accuracy)
 
 
-def _ends(model: keras.Model) -> tuple[keras.KerasTensor, dict[str, keras.KerasTensor]]:
+def ends(model: keras.Model) -> tuple[keras.KerasTensor, dict[str, keras.KerasTensor]]:
     """The images, and under its operation's name the last output of each stage that all behind it comes from.
 
     And what the last dense layer reads.
+
+    >>> list(ends(backbones.build("mobilenet_0.25", classes=2))[1])[-2:]  # doctest: +SKIP
+    ['conv_pw_13_relu', 'pooled']
     """
     first = {names[0]: number for number, names in enumerate(backbones.stages(model), start=1)}
     if not first:
@@ -121,17 +124,17 @@ def _ends(model: keras.Model) -> tuple[keras.KerasTensor, dict[str, keras.KerasT
             "take the strategy probe"
         )
     images, called = frozen.calls(model)
-    number, ends = 0, dict[int, frozen.Call]()
+    number, last_of = 0, dict[int, frozen.Call]()
     for call, is_narrow in zip(called, _narrow(images, called), strict=True):
         number = max(number, first.get(call.operation.name, 0))
         is_map = is_narrow and len(call.output.shape) > 2
         # The same features without the zeros around them stand before it.
         if number and is_map and not isinstance(call.operation, keras.layers.ZeroPadding2D):
-            ends[number] = call
+            last_of[number] = call
     head = strategies.last_dense(model)
     read = next(call.read[0] for call in called if call.operation is head)
     last = next(call for call in called if call.output is read)
-    return images, {call.operation.name: call.output for call in (*ends.values(), last)}
+    return images, {call.operation.name: call.output for call in (*last_of.values(), last)}
 
 
 def _narrow(images: keras.KerasTensor, called: list[frozen.Call]) -> Iterator[bool]:
@@ -144,8 +147,12 @@ def _narrow(images: keras.KerasTensor, called: list[frozen.Call]) -> Iterator[bo
         open_until = max(open_until, *(last.get(id(tensor), position) for tensor in outputs))
 
 
-def _averaged(tensor: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """A map (B, H, W, C) or tokens (B, T, C) averaged over their places: (B, C). What has none is as it is."""
+def averaged(tensor: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """A map (B, H, W, C) or tokens (B, T, C) averaged over their places: (B, C). What has none is as it is.
+
+    >>> averaged(keras.Input((7, 7, 1280)), "pooled").shape  # doctest: +SKIP
+    (None, 1280)
+    """
     if len(tensor.shape) == 2:
         return tensor
     pooling = keras.layers.GlobalAveragePooling2D if len(tensor.shape) == 4 else keras.layers.GlobalAveragePooling1D

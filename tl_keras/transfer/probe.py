@@ -13,6 +13,7 @@ import numpy as np
 from scipy.linalg import get_blas_funcs
 from scipy.optimize import minimize, minimize_scalar
 
+from tl_keras.data import splits
 from tl_keras.errors import InputError
 from tl_keras.transfer.transferability import checked
 
@@ -87,7 +88,7 @@ def solve(
     """
     features, labels = _checked_rows(features, labels, classes)
     tried = _checked_penalties(PENALTIES if penalties is None else penalties)
-    folds = _folds(labels, _checked_groups(groups, len(labels)), seed)
+    folds = splits.folds(labels, _checked_groups(groups, len(labels)), FOLDS, seed)
     mean, scale = _standard(features)
     exact, axes = _uncorrelated((features - mean) / scale, labels)
     rough = replace(exact, coordinates=exact.coordinates.astype("float32"))
@@ -244,21 +245,6 @@ def _uncorrelated(standard: np.ndarray, labels: np.ndarray) -> tuple[_Regression
     coordinates = np.hstack([inside @ turn, np.ones((images, 1))])
     axes = turn if space is None else space @ turn
     return _Regression(coordinates, labels, np.append(np.maximum(variances, 0), 1.0)), axes
-
-
-def _folds(labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
-    """The fold that holds out each image, (N,), from 0; -1 for those that no fold can do without."""
-    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
-    order = np.random.default_rng(seed).permutation(len(first))
-    order = order[np.argsort(labels[first][order], kind="stable")]
-    dealt = np.empty(len(first), dtype=int)
-    dealt[order] = np.arange(len(first)) % FOLDS  # class after class, like cards: each class goes round the folds
-    folds = dealt[group]
-    for fold in range(FOLDS):
-        lost = np.setdiff1d(labels[folds == fold], labels[folds != fold])
-        needed = group[(folds == fold) & np.isin(labels, lost)]
-        folds[np.isin(group, needed)] = -1
-    return folds
 
 
 def _checked_rows(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:

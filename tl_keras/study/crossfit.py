@@ -1,0 +1,168 @@
+"""Cross-fitted trials: trained once without each fold, once on all; training images are judged out of fold.
+
+So every training image serves to choose by, and none judges a network that has learned it. The network that is kept,
+and that hidden images are predicted with, has learned from all of them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tl_keras.data import selection, splits
+from tl_keras.data.image_data import ImageData
+from tl_keras.data.selection import Selection
+from tl_keras.data.splits import Split
+from tl_keras.data.view import View
+from tl_keras.errors import InputError
+from tl_keras.models import heads, model_file
+from tl_keras.quiet import keras
+from tl_keras.records import TEST, Predictions, Record
+from tl_keras.run_folder import RunFolder
+from tl_keras.study import single
+from tl_keras.study.trial import Trial
+from tl_keras.training import inference
+
+FOLDS = 5
+OUT_OF_FOLD = "out-of-fold"
+
+
+@functools.lru_cache(maxsize=1)
+def everything(data: str, data_dir: str | None, size: tuple[int, int]) -> ImageData:
+    """The set with all labelled images to train on, each judged out of fold; those set aside to test on too.
+
+    Test images that came with the set, in folders of their own, stay aside.
+    """
+    images = selection.whole(data, data_dir, size)
+    if images.comes_with_test:
+        return images
+    train = splits.joined([images.train, *filter(None, [images.validation]), images.test])
+    return replace(images, train=train, test=train, validation=None)
+
+
+@dataclass(frozen=True)
+class Everything(Selection):
+    """All labelled images to train on (`everything`).
+
+    >>> len(Everything("digits").load(View((8, 8))).train)  # doctest: +SKIP
+    1797
+    """
+
+    def load(self, view: View) -> ImageData:
+        found = everything(self.data, self.data_dir, view.loaded)
+        cut = found.mapped(functools.partial(self._cut, view=view))
+        return cut if found.comes_with_test else replace(cut, test=cut.train)
+
+    def _cut(self, split: Split, view: View) -> Split:
+        limited = splits.limit(split, self.limit, self.seed) if split.labelled else split
+        return selection.seen(limited, view)
+
+
+def folds_of(train: Split, count: int, seed: int) -> np.ndarray:
+    """The fold of each image, (N,); copies of an image share theirs; -1 for the only image of its class.
+
+    Raises:
+        InputError: no image can be held out.
+    """
+    found = splits.folds(train.labels, train.contents, count, seed)
+    if not (found >= 0).any():
+        raise InputError(
+            f"folds: expected two different images of a class or more, received {len(train)} images of "
+            f"{len(train.class_names)} classes; add images"
+        )
+    return found
+
+
+def judged(
+    images: ImageData, folds: np.ndarray, chances: np.ndarray, others: Mapping[str, np.ndarray]
+) -> dict[str, Predictions]:
+    """The predictions of a record: those out of fold, and those of splits that were not learned.
+
+    Where the set has no test images of its own, its `test` are those out of fold.
+
+    Args:
+        chances: (N, classes) of the training images, out of fold.
+        others: by split, of the network that learned from all training images.
+    """
+    held = np.flatnonzero(folds >= 0)
+    own = Predictions(images.train.ids[held], images.train.labels[held], chances[held].astype("float32"))
+    found = {OUT_OF_FOLD: own} if images.comes_with_test else {TEST: own}
+    for name, given in others.items():
+        split = images.splits[name]
+        found[name] = Predictions(split.ids, split.labels, given)
+    return found
+
+
+def trained(trial: Trial, out: RunFolder) -> Record:
+    """Train without each fold, then on all images, which is the network that is kept; mirror images are averaged.
+
+    Raises:
+        InputError: what the trial asks for cannot be had.
+    """
+    images = selection.loaded(trial.images, trial.view)
+    folds = folds_of(images.train, trial.folds, trial.images.seed)
+    chances = np.full((len(folds), len(images.class_names)), np.nan, "float32")
+    fits = []
+    for fold in range(trial.folds):
+        held, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
+        part = replace(images, train=images.train.part(rest), test=images.train.part(held), unlabelled=None)
+        network, fitted = _fitted(replace(trial, name=f"{trial.name}_fold{fold + 1}"), part, rest, out)
+        chances[held] = inference.probabilities(network, part.test.images, wanted=trial.prefix_engine)
+        fits.append(fitted)
+    part = replace(images, test=images.train.part(held), unlabelled=None)
+    network, last = _fitted(replace(trial, name=f"{trial.name}_all"), part, np.arange(len(folds)), out)
+    said = {
+        name: inference.probabilities(network, images.splits[name].images, wanted=trial.prefix_engine)
+        for name in ["train", *not_learned(images)]
+    }
+    if trial.keep:
+        model_file.save(network, out.model(trial.name), trial.view, images.class_names)
+    learned = float((said.pop("train").argmax(axis=1) == images.train.labels).mean())
+    return record_of(
+        trial, images, folds, judged(images, folds, chances, said),
+        history=_mean([fit.history for fit in fits]),
+        seconds=last.seconds + sum(fit.seconds for fit in fits), train_accuracy=learned,
+        parameters=last.parameters, trainable_parameters=last.trainable_parameters,
+        measured={"learning_rate": trial.recipe.learning_rate, "prefix_engine": last.prefix_engine},
+    )  # fmt: skip
+
+
+def _mean(histories: Sequence[Mapping[str, list[float]]]) -> dict[str, list[float]]:
+    """Epoch by epoch over the folds."""
+    means = {column: np.mean([each[column] for each in histories], axis=0).tolist() for column in histories[0]}
+    return means | {"epoch": list(histories[0]["epoch"])}
+
+
+def _fitted(trial: Trial, images: ImageData, rows: np.ndarray, out: RunFolder) -> tuple[keras.Model, Any]:
+    """One training on the images at `rows` of all; the network that averages mirror images, and what it gave."""
+    network = single.network(trial, images, out)
+    wide = single.wide(trial).part(rows) if trial.augment and trial.augment.crops else images.train
+    fitted = single.fit(trial, network, wide, images, trial.recipe, out)
+    if trial.view.mirror:
+        network = heads.with_softmax(heads.mirrored(keras.Model(network.input, network.get_layer("logits").output)))
+    return network, fitted
+
+
+def record_of(trial: Trial, images: ImageData, folds: np.ndarray, predictions, **numbers) -> Record:
+    """The record of a trial that judges training images out of fold."""
+    own = not images.comes_with_test
+    shown = images.train.take(np.flatnonzero(folds >= 0)) if own else images.test
+    said = single.said_of(images) | {"out_of_fold": own, "test_images": len(shown)}
+    return Record(
+        trial=trial.to_json(),
+        class_names=images.class_names,
+        data=said,
+        predictions=predictions,
+        thumbnails=single.thumbnails(shown, predictions[TEST]),
+        arrays={"folds": folds},
+        **numbers,
+    )
+
+
+def not_learned(images: ImageData) -> list[str]:
+    """The splits that a network sees for the first time when it has learned from all training images."""
+    return [name for name in images.splits if name == "unlabelled" or (name == TEST and images.comes_with_test)]
