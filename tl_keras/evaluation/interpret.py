@@ -10,32 +10,23 @@ A map says what the class's logit rests on. It says neither that this is right n
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
 from PIL import Image
 
 from tl_keras.errors import InputError
-from tl_keras.models import heads
+from tl_keras.models import heads, steps
+from tl_keras.models.steps import Step
 from tl_keras.quiet import keras, tf
 
 BATCH = 16  # images
 COLOURS = "inferno"  # from dark to light in even steps: legible in grey, and with any kind of colour vision
 SEEN_THROUGH = 0.75  # the most that heat covers of the image
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: how bright red, green and blue are
-
-
-class Step(NamedTuple):
-    """An operation in a network: called with `given`, arguments and named ones, it reads tensors and gives others."""
-
-    operation: keras.Operation
-    given: tuple[tuple, dict[str, Any]]
-    read: list[keras.KerasTensor]
-    output: Any
 
 
 class Shown(NamedTuple):
@@ -144,15 +135,15 @@ class _Network:
 
     def __init__(self, model: keras.Model):
         self.input = keras.Input(model.inputs[0].shape[1:], dtype=model.inputs[0].dtype)
-        self.steps, self.output = _steps(model, self.input)
+        self.steps, self.output = steps.steps(model, self.input)
         self.maker = {id(tensor): step for step in self.steps for tensor in keras.tree.flatten(step.output)}
         self.head = dict(_head(self.steps))
         read = {id(tensor): tensor for tensors in self.head.values() for tensor in tensors}
-        flipped = _flipped(self.steps)
+        flipped = steps.flipped(self.steps)
         self.shown = [
             Shown(tensor, kept, flipped.get(id(kept), frozenset()))
             for tensor, kept in ((tensor, _kept(tensor, self.maker)) for tensor in read.values())
-            if any(_learns(step) for step in _before(kept, self.maker))
+            if any(_learns(step) for step in steps.before(kept, self.maker))
         ]
         if not self.shown:
             raise InputError(
@@ -200,7 +191,7 @@ class _Network:
         watched = {id(shown.kept) for shown in self.shown if shown.kept is not shown.read}
         values, copies = {id(self.input): pixels}, dict[int, tf.Tensor]()
         for number, step in enumerate(self.steps):
-            outputs = _called(step, values | copies if number in self.head else values)
+            outputs = steps.called(step, values | copies if number in self.head else values)
             for tensor, value in zip(*map(keras.tree.flatten, (step.output, outputs)), strict=True):
                 values[id(tensor)] = value
                 if id(tensor) in watched:
@@ -238,7 +229,7 @@ def _voted(tensor: keras.KerasTensor, chances: dict[int, tf.Tensor], maker: dict
     if id(tensor) in chances:
         return chances[id(tensor)]
     step = maker[id(tensor)]
-    return _called(step, {id(read): _voted(read, chances, maker) for read in step.read})
+    return steps.called(step, {id(read): _voted(read, chances, maker) for read in step.read})
 
 
 def _softmaxes(tensor: keras.KerasTensor, maker: dict[int, Step]) -> list[keras.KerasTensor]:
@@ -251,55 +242,6 @@ def _softmaxes(tensor: keras.KerasTensor, maker: dict[int, Step]) -> list[keras.
         return []
     found = [_softmaxes(read, maker) for read in step.read]
     return [each for part in found for each in part] if all(found) else []
-
-
-def _called(step: Step, values: dict[int, tf.Tensor]):
-    """What an operation gives of values."""
-    args, named = keras.tree.map_structure(lambda each: values.get(id(each), each), step.given)
-    if (
-        isinstance(step.operation, keras.layers.Layer)
-        and "training" in inspect.signature(step.operation.call).parameters
-    ):
-        named = named | {"training": False}
-    return step.operation(*args, **named)
-
-
-def _steps(network: keras.Model, images: keras.KerasTensor) -> tuple[list[Step], keras.KerasTensor]:
-    """What a network does, that which is nested in it step by step too, and what comes out.
-
-    Not one flat model: Keras takes no name twice in one, and networks that vote were named apart from each other.
-    """
-    own = keras.Input(batch_shape=network.inputs[0].shape, dtype=network.inputs[0].dtype)
-    stands, found, outputs = {id(own): images}, list[Step](), [own]
-
-    def call(operation, *args, **named):
-        outputs.append(operation(*args, **named))
-        given = keras.tree.map_structure(lambda each: stands.get(id(each), each), (args, named))
-        read = [each for each in keras.tree.flatten(given) if isinstance(each, keras.KerasTensor)]
-        if isinstance(operation, keras.Model) and len(operation.inputs) == len(operation.outputs) == 1:
-            inner, stands[id(outputs[-1])] = _steps(operation, read[0])
-            found.extend(inner)
-        else:
-            found.append(Step(operation, given, read, outputs[-1]))
-        return outputs[-1]
-
-    graph = keras.Model(network.inputs[0], network.outputs[0])
-    keras.models.clone_model(graph, input_tensors=own, clone_function=lambda layer: layer, call_function=call)
-    return found, stands.get(id(outputs[-1]), outputs[-1])
-
-
-def _flipped(steps: Sequence[Step]) -> dict[int, frozenset[int]]:
-    """The axes along which a tensor is a mirror image of what it would be, where there are any."""
-    found = dict[int, frozenset[int]]()
-    for step in steps:
-        axes = found.get(id(step.read[0]), frozenset()) if step.read else frozenset()
-        if type(step.operation).__name__ == "Flip" and len(step.output.shape) == 4:
-            axis = step.operation.axis
-            axes ^= {1, 2} & (
-                set(range(4)) if axis is None else {number % 4 for number in np.atleast_1d(axis).tolist()}
-            )
-        found |= {id(tensor): axes for tensor in keras.tree.flatten(step.output)} if axes else {}
-    return found
 
 
 def _weighted(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
@@ -339,19 +281,19 @@ def _is_softmax(operation: keras.Operation) -> bool:
     return by_name or type(operation).__name__ == "Softmax"
 
 
-def _read_by_head(called: Sequence[Step]) -> Iterable[keras.KerasTensor]:
-    """Tensors with places that are read by what has none, nor comes to have any: global pooling, flattening.
+def _head(called: Sequence[Step]) -> Iterable[tuple[int, list[keras.KerasTensor]]]:
+    """The numbers of steps that read places but give none, nor does one behind them (pooling, flattening), and what
+    they read.
 
     Squeeze-and-excitation pools too, but what it gives goes back into a map.
     """
     leads = dict[int, bool]()  # whether something with places is computed of a tensor
-    for call in reversed(called):
-        outputs = keras.tree.flatten(call.output)
+    for number, step in reversed(list(enumerate(called))):
+        outputs = keras.tree.flatten(step.output)
         back = any(_has_places(tensor) or leads.get(id(tensor), False) for tensor in outputs)
-        for tensor in call.read:
-            leads[id(tensor)] = leads.get(id(tensor), False) or back
-            if not back and _has_places(tensor):
-                yield tensor
+        leads |= {id(tensor): leads.get(id(tensor), False) or back for tensor in step.read}
+        if not back:
+            yield number, [tensor for tensor in step.read if _has_places(tensor)]
 
 
 def _has_places(tensor: keras.KerasTensor) -> bool:
@@ -364,22 +306,11 @@ def _kept(tensor: keras.KerasTensor, maker: dict[int, Step]) -> keras.KerasTenso
     while id(tensor) in maker and isinstance(maker[id(tensor)].operation, keras.layers.ZeroPadding2D):
         tensor = maker[id(tensor)].read[0]
     if len(tensor.shape) == 3:
-        for call in _before(tensor, maker):
-            if isinstance(call.operation, keras.layers.MultiHeadAttention):
-                return call.read[1] if call.read[1:] else call.read[0]  # the values: a query may be one token
+        for step in steps.before(tensor, maker):
+            if isinstance(step.operation, keras.layers.MultiHeadAttention):
+                return step.read[1] if step.read[1:] else step.read[0]  # the values: a query may be one token
     return tensor
 
 
-def _before(tensor: keras.KerasTensor, maker: dict[int, Step]) -> Iterable[Step]:
-    """The calls that `tensor` is computed by, nearer ones first."""
-    seen, waiting = set[int](), [tensor]
-    while waiting:
-        call = maker.get(id(waiting.pop(0)))
-        if call is not None and id(call) not in seen:
-            seen.add(id(call))
-            waiting += call.read
-            yield call
-
-
 def _learns(step: Step) -> bool:
-    return bool(getattr(call.operation, "weights", ())) and not isinstance(call.operation, keras.layers.Normalization)
+    return bool(getattr(step.operation, "weights", ())) and not isinstance(step.operation, keras.layers.Normalization)

@@ -245,26 +245,29 @@ def best_set(
 ) -> list[tuple[list[int], float]]:
     """Which of several groups of features to stack: forward selection by accuracy out of fold, best group first.
 
+    Group after group is added to the end, and the best set on the way is taken: one step that does not help, as chance
+    may have it, stops nothing.
+
     Args:
         grams: for each group the products of all pairs of images (N, N), of standardised features.
 
     Returns:
-        The sets in the order in which they grew, each with its accuracy; the last is the one to take.
+        The sets in the order in which they grew, each with its accuracy, up to the one to take, which is the last.
     """
     chosen, left, grown = list[int](), list(range(len(grams))), list[tuple[list[int], float]]()
+    total = np.zeros_like(grams[0])
     while left:
         scored = []
         for number in left:
-            alike = gaussian(sum(grams[other] for other in [*chosen, number]), USUAL[0])
-            scores = out_of_fold(alike, labels, classes, folds, USUAL[1])
+            scores = out_of_fold(gaussian(total + grams[number], USUAL[0]), labels, classes, folds, USUAL[1])
             scored.append((float((scores.argmax(axis=1) == labels)[folds >= 0].mean()), -number))
         accuracy, number = max(scored)
-        if grown and accuracy <= grown[-1][1]:
-            break
+        total += grams[-number]
         chosen = [*chosen, -number]
         left.remove(-number)
         grown.append((chosen, accuracy))
-    return grown
+    most = max(accuracy for _, accuracy in grown)
+    return grown[: 1 + next(place for place, (_, accuracy) in enumerate(grown) if accuracy == most)]
 
 
 def gram(features: np.ndarray) -> np.ndarray:
