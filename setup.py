@@ -26,7 +26,7 @@ EXTRAS = {
 
 setup(
     name="tl-keras",
-    version="0.4.0",
+    version="0.5.0",
     description="Transfer learning with images in Keras 3: which way of re-using a network works best here, "
     "with evidence",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),

@@ -4,8 +4,8 @@
     python -m tl_keras.run competition DATA --backbone mobilenet_v2_0.35=FILE,mobilenet_0.25=FILE --budget 60
 
 DATA is a folder or .zip of class folders, with the images to predict in a `test/` without such. Everything is chosen
-out of fold: each training image is judged by heads and networks that have not learned it. Features of several networks at
-several sizes are stacked under a kernel head, the best network is fine-tuned, and both vote. The run folder gets
+out of fold: each training image is judged by heads and networks that have not learned it. Features of several networks
+at several sizes are stacked under a kernel head, the best network is fine-tuned, and both vote. The run folder gets
 `<roll>_06.csv`, `<roll>_06.pdf` and `<roll>_06.ipynb`.
 """
 
@@ -13,27 +13,23 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
-from experiments.contest import augmentation, deliver, pages, plan
+from experiments.contest import candidates
 from tl_keras.config import FineTuningSettings, option
 from tl_keras.data import policies
 from tl_keras.data.image_data import ImageData
+from tl_keras.data.selection import Everything
 from tl_keras.data.view import View
 from tl_keras.errors import InputError
 from tl_keras.export import predictions_csv
-from tl_keras.models import backbones, networks
 from tl_keras.study import backbone_choice
-from tl_keras.study.crossfit import FOLDS, Everything
 from tl_keras.study.trial import Stacked, Trial, Voted, repeated
-from tl_keras.training import runtime
 from tl_keras.training.schedules import Recipe
-from tl_keras.transfer import blocks, kernel_ridge
-from tl_keras.transfer.activations import Storage
-from tl_keras.transfer.blocks import Block
+from tl_keras.transfer import block
 from tl_keras.transfer.strategies import Strategy, find
 
-LOADED = (256, 256)
-TUNED = 160  # the side of the images that fine-tuning sees
+FOLDS = 5
 BEGAN = time.monotonic()  # the budget counts from the start of the program
 
 
@@ -61,7 +57,7 @@ class Settings(FineTuningSettings):
         backbone_choice.parse(self.backbone, self.weights)
         self.refuse_ignored([strategy.name for strategy in self.tuned])
         if self.blocks:
-            blocks.parse(self.blocks)
+            block.parse(self.blocks)
         if self.augment != "find":
             policies.find(self.augment, (32, 32), mirror=True)
         if not self.asked_heads or set(self.asked_heads) - {"kernel", "logistic"}:
@@ -81,59 +77,42 @@ class Settings(FineTuningSettings):
 
 def load(settings: Settings) -> ImageData:
     """All labelled images to train on, at a size that all blocks can be scaled from."""
+    from experiments.contest import deliver
+
     deliver.check_sample(settings)
-    images = _selection(settings).load(View(LOADED))
+    images = _selection(settings).load(View(candidates.LOADED))
     deliver.check_hidden(settings, images)
     return replace(images, mirror=images.mirror and not settings.no_mirror)
 
 
 def resolve(settings: Settings, images: ImageData, out) -> Settings:
     """The settings with what only the images can decide: the blocks, the network to tune, its epochs, augmentation."""
+    from experiments.contest import augmentation, plan  # they import what computes: not before there is work for it
+
     clock, found = plan.Clock(settings.budget, BEGAN), plan.Plan(budget=settings.budget)
     if settings.blocks and settings.augment != "find" and "plan" in out.config():
         return settings  # a run that is taken up
-    storage = Storage(out.activations, settings.activations, settings.disk_limit, settings.prefix_engine)
-    candidates = _candidates(settings)
-    rows = plan.extracted(candidates, images, storage, clock, found)
-    taken = list(rows) if settings.blocks else plan.chosen(rows, images, found, settings.seed)
-    if len(images.train) <= kernel_ridge.MOST:
-        plan.ablate(taken, rows, images, storage, found, settings.seed)
+    settings = plan.with_heads(settings, images, found)
+    storage = plan.Storage(out.activations, settings.activations, settings.disk_limit, settings.prefix_engine)
+    rows = plan.extracted(candidates.asked(settings), images, storage, clock, found)
+    taken = list(rows) if settings.blocks else plan.chosen(rows, images, clock, found, settings.seed)
+    if len(images.train) <= plan.kernel_ridge.MOST:
+        plan.ablate(taken, rows, images, storage, clock, found, settings.seed)
     settings = replace(settings, blocks=",".join(f"{block.backbone}@{block.size}" for block in taken))
     if settings.tuned and settings.augment == "find":
-        settings = replace(settings, augment=augmentation.find(settings, _best(settings), out))
+        settings = replace(settings, augment=augmentation.find(settings, candidates.best(settings), out))
     if settings.tuned:
-        settings = _with_epochs(settings, images, clock, found)
+        settings = plan.with_epochs(settings, images, clock, found)
     out.update_config(plan=found.to_json())
     return settings
 
 
-def _with_epochs(settings: Settings, images: ImageData, clock: plan.Clock, found: plan.Plan) -> Settings:
-    best, view = _best(settings), _tuned_view(settings, images)
-
-    def network():
-        runtime.prepare(settings.seed)
-        return networks.build(best.backbone, len(images.class_names), view, best.weights)
-
-    phase = settings.tuned[0].phases[-1]
-    found.epochs = plan.epochs_that_fit(network, phase, images, settings.batch_size, settings.epochs, clock)
-    if found.epochs < settings.epochs:
-        found.left_out.append(
-            f"fine-tuning: {found.epochs} epochs instead of {settings.epochs} fit the time"
-            if found.epochs
-            else f"fine-tuning: not even {plan.FEWEST_EPOCHS} epochs fit the time"
-        )
-        print(found.left_out[-1], flush=True)
-    return (
-        replace(settings, epochs=found.epochs) if found.epochs else replace(settings, strategies="none", augment="crop")
-    )
-
-
 def trials(settings: Settings, images: ImageData) -> list[Trial]:
     """The heads on stacked features, the fine-tuned network, and the vote of all."""
-    view = View(LOADED, mirror=images.mirror)
+    view = View(candidates.LOADED, mirror=images.mirror)
     rate = Recipe(1, settings.batch_size, 0.0)
-    stacked = tuple(_candidates(settings))
-    shared = {
+    stacked = tuple(candidates.asked(settings))
+    shared: dict[str, Any] = {
         "images": _selection(settings), "folds": FOLDS, "activations": settings.activations,
         "disk_limit": settings.disk_limit, "prefix_engine": settings.prefix_engine,
     }  # fmt: skip
@@ -142,7 +121,7 @@ def trials(settings: Settings, images: ImageData) -> list[Trial]:
                 blocks=stacked, head=head, balanced=settings.balanced, seed=settings.seed, **shared)
         for head in settings.asked_heads
     ]  # fmt: skip
-    best, tuned = _best(settings), _tuned_view(settings, images)
+    best, tuned = candidates.best(settings), candidates.tuned_view(settings, images)
     for strategy in settings.tuned:
         found += repeated(
             Trial(strategy.name, strategy.name, f"{strategy.title}, {best.name}", view=tuned, network=best.backbone,
@@ -167,40 +146,29 @@ def _selection(settings: Settings) -> Everything:
     return Everything(settings.data, settings.data_dir, settings.limit, settings.seed)
 
 
-def _candidates(settings: Settings) -> list[Block]:
-    """The blocks that were asked for, or every network at every size, the most useful first."""
-    known = backbone_choice.parse(settings.backbone, settings.weights)
-    if settings.blocks:
-        weights = {candidate.name: candidate.weights for candidate in known}
-        asked = blocks.parse(settings.blocks)
-        lacking = [name for name, _ in asked if name not in weights]
-        if lacking:
-            raise InputError(f"--blocks: expected networks of --backbone, received {lacking[0]}; name it there too")
-        return [Block(name, weights[name], size) for name, size in asked]
-    sizes = {candidate.name: _sizes(candidate.name) for candidate in known}
-    longest = max(map(len, sizes.values()))
-    return [
-        Block(candidate.name, candidate.weights, sizes[candidate.name][turn])
-        for turn in range(longest)
-        for candidate in known
-        if turn < len(sizes[candidate.name])
-    ]
+def report(run):
+    """What the report says."""
+    from experiments.contest import pages
+
+    return pages.report(run)
 
 
-def _sizes(name: str) -> list[int]:
-    own = backbones.find(name).input_size is None
-    return [backbones.input_shape(name)[0]] if own else blocks.sizes(LOADED[0])
+def finish(run) -> dict:
+    """Keep where the winner looked, and what augmentation makes of some images, for the pages."""
+    from experiments.contest import deliver
+
+    return deliver.finish(run)
 
 
-def _best(settings: Settings) -> Block:
-    """The first block that was taken: alone it names most images rightly."""
-    return _candidates(settings)[0]
+def hand_in(run) -> dict:
+    """Write what is handed in, once the pages are drawn."""
+    from experiments.contest import deliver
+
+    return deliver.hand_in(run)
 
 
-def _tuned_view(settings: Settings, images: ImageData) -> View:
-    own = backbones.find(_best(settings).backbone).input_size is None
-    return networks.view(_best(settings).backbone, images.mirror) if own else View((TUNED, TUNED), mirror=images.mirror)
+def entries(run) -> dict[str, object]:
+    """The winner, for results.json."""
+    from experiments.contest import pages
 
-
-report, finish, entries = pages.report, deliver.finish, pages.entries
-hand_in = deliver.hand_in
+    return pages.entries(run)

@@ -123,6 +123,7 @@ def chosen_by(run) -> str:
 def report(run, title: str = "Which way of re-using the network works best?", method: Callable | None = None):
     """What the report says."""
     from tl_keras.reporting import conclusion, sections
+    from tl_keras.reporting.classification_sections import classification_section
     from tl_keras.reporting.content import Report
 
     settings, arms = run.settings, run.arms
@@ -138,6 +139,7 @@ def report(run, title: str = "Which way of re-using the network works best?", me
             sections.comparison_section(arms, first if others else None),
             sections.training_section(arms),
             sections.errors_section(arms),
+            classification_section(_winner(run)),
             sections.settings_section(run.config),
         ],
     )
@@ -172,6 +174,9 @@ def facts(run) -> dict[str, object]:
 
 def entries(run) -> dict[str, object]:
     """The winner, for results.json."""
-    split = chosen_by(run)
-    best = max(run.arms, key=lambda arm: arm.correct(split).mean())
+    best, split = _winner(run), chosen_by(run)
     return {"winner": best.name, "chosen_by": split, f"{split}_accuracy": float(best.correct(split).mean())}
+
+
+def _winner(run):
+    return max(run.arms, key=lambda arm: arm.correct(chosen_by(run)).mean())

@@ -11,7 +11,7 @@ from tl_keras.reporting.content import Table
 from tl_keras.study import runner
 from tl_keras.study.trial import Trial
 from tl_keras.training.schedules import Recipe
-from tl_keras.transfer.blocks import Block
+from tl_keras.transfer.block import Block
 from tl_keras.transfer.strategies import find as strategy
 
 LIMIT, EPOCHS, SIDE = 2000, 4, 128  # a small budget: what helps here may still not pay in a longer training

@@ -8,21 +8,26 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
+from experiments.contest import candidates
 from tl_keras.data import selection
 from tl_keras.data.image_data import ImageData
 from tl_keras.data.view import View
 from tl_keras.errors import InputError
 from tl_keras.evaluation import compare
+from tl_keras.models import networks
 from tl_keras.quiet import keras
 from tl_keras.study import crossfit
-from tl_keras.transfer import blocks, kernel_ridge, strategies
+from tl_keras.training import runtime
+from tl_keras.transfer import block_choice, blocks, kernel_ridge, strategies
 from tl_keras.transfer.activations import Storage
-from tl_keras.transfer.blocks import Block
+from tl_keras.transfer.block import Block
 
-FOR_FEATURES = 0.45  # the most of a budget that is spent on extraction
+# The most of a budget that is spent by the end of extraction, by that of the selection of blocks, before ablations.
+FOR_FEATURES, SELECTED, ABLATED = 0.4, 0.65, 0.6
 PAGES = 150.0  # seconds that predictions, the report and the notebook take
 HEADS = 90.0  # seconds that the heads take for 6,000 images
 FEWEST_EPOCHS = 3
+LINEAR = (0.3, 1.0, 3.0)  # penalties of a linear head, of which the best counts
 TIMED = 32  # images
 
 
@@ -56,13 +61,15 @@ class Plan:
         taken: titles of the blocks, in the order of the selection.
         growth: the accuracy out of fold after each of them was added.
         seconds: what each extracted block took.
-        left_out: what was not done, and why.
+        did_not_help: titles of the blocks that were extracted and not taken.
+        left_out: what was not done since it would not have fit the time.
         ablation: title, right of all images, number of images, points against the full set, p.
     """
 
     taken: list[str] = field(default_factory=list)
     growth: list[float] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    did_not_help: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     ablation: list[list] = field(default_factory=list)
     epochs: int = 0
@@ -115,27 +122,41 @@ def _expected(block: Block, images: ImageData, count: int, plan: Plan, found: di
     return (1 + images.mirror) * count * (time.monotonic() - started) / len(pixels)
 
 
-def chosen(found: dict[Block, np.ndarray], images: ImageData, plan: Plan, seed: int) -> list[Block]:
-    """The blocks to stack, by forward selection out of fold; all of them where images are too many for that."""
+def chosen(found: dict[Block, np.ndarray], images: ImageData, clock: Clock, plan: Plan, seed: int) -> list[Block]:
+    """The blocks to stack, by forward selection out of fold; all of them where that would take too long."""
+    named, classes = list(found), len(images.class_names)
+    plan.taken = [block.title for block in named]
     if len(images.train) > kernel_ridge.MOST or len(found) == 1:
-        plan.taken = [block.title for block in found]
-        return list(found)
+        return named
     folds = crossfit.folds_of(images.train, crossfit.FOLDS, seed)
-    named = list(found)
-    grown = kernel_ridge.best_set(
-        [kernel_ridge.gram(rows) for rows in found.values()], images.train.labels, len(images.class_names), folds
-    )
+    grams = [block_choice.gram(rows) for rows in found.values()]
+    started = time.monotonic()
+    _right(list(found.values())[:1], images, folds)
+    expected = (time.monotonic() - started) * len(named) * (len(named) + 1) / 2
+    if expected > clock.left(SELECTED):
+        plan.left_out.append(f"trying which blocks help would have taken about {expected:.0f} seconds: all are stacked")
+        return named
+    grown = block_choice.best_set(grams, images.train.labels, classes, folds)
     taken = [named[number] for number in grown[-1][0]]
     plan.taken, plan.growth = [block.title for block in taken], [accuracy for _, accuracy in grown]
-    plan.left_out += [f"{block.title}: did not raise the accuracy out of fold" for block in named if block not in taken]
+    plan.did_not_help = [block.title for block in named if block not in taken]
     print(f"stacked: {', '.join(plan.taken)} ({plan.growth[-1]:.1%} out of fold)", flush=True)
     return taken
 
 
 def ablate(
-    taken: Sequence[Block], found: dict[Block, np.ndarray], images: ImageData, storage: Storage, plan: Plan, seed: int
+    taken: Sequence[Block],
+    found: dict[Block, np.ndarray],
+    images: ImageData,
+    storage: Storage,
+    clock: Clock,
+    plan: Plan,
+    seed: int,
 ) -> None:
     """What each part brings: the set without it, out of fold, all with one width and penalty."""
+    if clock.left(ABLATED) < 0:
+        plan.left_out.append("what each part brings was not measured")
+        return
     folds = crossfit.folds_of(images.train, crossfit.FOLDS, seed)
     last = {block: blocks.network(replace(block, stages=0)).output_shape[1] for block in taken}
     first, networks = taken[0], list(dict.fromkeys(block.backbone for block in taken))
@@ -161,17 +182,50 @@ def ablate(
 
 def _right(rows: Sequence[np.ndarray], images: ImageData, folds: np.ndarray, linear: bool = False) -> np.ndarray:
     labels, classes = images.train.labels, len(images.class_names)
-    products = sum(kernel_ridge.gram(each) for each in rows)
+    products = np.sum([block_choice.gram(each) for each in rows], axis=0)
     width, penalty = kernel_ridge.USUAL
     if linear:
         products *= np.float32(1 / np.diag(products).mean())
-        scores = kernel_ridge.out_of_fold(products, labels, classes, folds, penalty)
+        tried = [kernel_ridge.out_of_fold(products, labels, classes, folds, penalty) for penalty in LINEAR]
+        scores = max(tried, key=lambda each: (each.argmax(axis=1) == labels).sum())
     else:
-        scores = kernel_ridge.out_of_fold(kernel_ridge.gaussian(products, width), labels, classes, folds, penalty)
+        scores = kernel_ridge.out_of_fold(block_choice.gaussian(products, width), labels, classes, folds, penalty)
     return (scores.argmax(axis=1) == labels)[folds >= 0]
 
 
-def epochs_that_fit(
+def with_heads(settings, images: ImageData, plan: Plan):
+    """The settings with heads that can be solved: of very many images the similarities of all pairs do not fit."""
+    if len(images.train) <= kernel_ridge.MOST or "kernel" not in settings.asked_heads:
+        return settings
+    plan.left_out.append(f"kernel head: {len(images.train):,} images, and {kernel_ridge.MOST:,} fit into memory")
+    return replace(settings, heads="logistic")
+
+
+def with_epochs(settings, images: ImageData, clock: Clock, plan: Plan):
+    """The settings with as many epochs of fine-tuning as fit the time, or without it."""
+    best, view = candidates.best(settings), candidates.tuned_view(settings, images)
+
+    def network() -> keras.Model:
+        runtime.prepare(settings.seed)
+        return networks.build(best.backbone, len(images.class_names), view, best.weights)
+
+    phase = settings.tuned[0].phases[-1]
+    plan.epochs = _epochs_that_fit(network, phase, images, settings.batch_size, settings.epochs, clock)
+    if plan.epochs == settings.epochs:
+        return settings
+    fit = f"{plan.epochs} epochs instead of {settings.epochs}" if plan.epochs else f"not even {FEWEST_EPOCHS} epochs"
+    plan.left_out.append(f"fine-tuning: {fit} fit the time")
+    print(plan.left_out[-1], flush=True)
+    if plan.epochs:
+        return replace(settings, epochs=plan.epochs)
+    # What only fine-tuning reads is refused without it.
+    unread = {
+        name: type(settings).__dataclass_fields__[name].default for name in ("views", "lr", "stages", "batch_norm")
+    }
+    return replace(settings, strategies="none", augment="crop", **unread)
+
+
+def _epochs_that_fit(
     network: Callable[[], keras.Model], phase: strategies.Phase, images: ImageData, batch_size: int, wanted: int, clock
 ) -> int:
     """How many epochs of a cross-fitted fine-tuning fit what is left, `wanted` at most; 0 where fewer than three do."""

@@ -1,21 +1,18 @@
 # %% [markdown]
 # # Naming images by features of trained networks and a kernel head
 #
-# There are folders of images, one for each class, and test images whose classes are hidden. This notebook names them
-# and writes the predictions to `<ROLL>_06.csv`.
+# There are folders of images, one for each class, and test images whose classes are hidden: this notebook names them in
+# `<ROLL>_06.csv`. It needs Keras 3 with TensorFlow, scikit-learn, Pillow and matplotlib; no GPU.
 #
 # **Strategy.** A hundred images of each class are few to train a network on. So networks that were trained on the 1.3
 # million photographs of ImageNet are used as they are: each turns an image into some hundred numbers, its *features*.
-# Several networks, or one at several sizes, see different things; their features are put side by side. On them a small
-# classifier, the *head*, is solved exactly. It compares an image with every training image (a *kernel* method), so a
-# class may consist of several groups that look different, which a linear head cannot express.
+# Those of several networks and sizes are put side by side. On them a small classifier, the *head*, is solved exactly.
+# It compares an image with every training image (a *kernel* method): a class may have several groups that look unlike.
 #
 # **What is measured.** The training images are dealt into five folds. Each fold is named by a head that was solved on
 # the other four, so every training image is named once by a head that has not seen it: *out of fold*. All choices are
 # made by that, and all figures show it. The test images are named by a head that was solved on all training images.
-#
-# All code is in this notebook; it needs Keras 3 with TensorFlow, scikit-learn, Pillow and matplotlib, and no GPU. Run
-# the cells in order. Beside a finished run (`RUN = "."`) its network and its predictions are read instead.
+# Beside a finished run (`RUN = "."`) its network and its predictions are read instead.
 
 # %% parameters
 ROLL = "2020387499"  # the files that are handed in begin with it
@@ -40,14 +37,16 @@ import csv
 import json
 import os
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # TensorFlow without its remarks; it reads this when it is imported
-
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # TensorFlow without its remarks on the machine
+shown, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+os.dup2(nowhere, 2)
 import keras
+
+os.dup2(shown, 2)
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import PowerNorm
@@ -132,11 +131,8 @@ def fold_of(labels, group):
 
 
 if RUN is None:
-    taken, drawn = Counter[int](), []
-    for file in np.random.default_rng(SEED).permutation(sorted(class_of)).tolist():
-        taken[class_of[file]] += 1
-        if LIMIT is None or taken[class_of[file]] <= LIMIT:
-            drawn.append(file)
+    order = np.random.default_rng(SEED).permutation(sorted(class_of)).tolist()
+    drawn = [file for k in range(len(class_names)) for file in [each for each in order if class_of[each] == k][:LIMIT]]
     images, files = load(sorted(drawn), LOADED)
     labels, group = np.array([class_of[file] for file in files]), copies(images)
     first = labels[np.unique(group, return_index=True)[1]]
@@ -146,7 +142,6 @@ if RUN is None:
         images, files, labels, group = images[clear], files[clear], labels[clear], copies(images[clear])
     folds = fold_of(labels, group)
     tests, read_tests = load(test_files, LOADED)
-    print(f"read: {len(images):,} training images in {FOLDS} folds, {len(tests):,} test images")
 
 # %% [markdown]
 # ## Features
@@ -209,7 +204,7 @@ if RUN is None:
 # 3. **Similarity** of two images: exp(-width x squared distance), a Gaussian: 1 for the same image, 0 for distant ones.
 # 4. **Ridge regression**: the score of a class is a weighted sum of the similarities to all training images. The
 #    penalty keeps the weights small. It is one linear system, solved exactly: no learning rate, no epochs, no luck.
-# 5. **Softmax** of the scores times a *sharpness*, fitted out of fold: probabilities about as sure as the head is right.
+# 5. **Softmax** of the scores times a *sharpness*: probabilities that are about as sure as the head is right.
 
 
 # %%
@@ -224,10 +219,10 @@ def coordinates_of(features):
     mean, spread = roots.mean(axis=0), roots.std(axis=0)
     spread = np.where(spread > 1e-6 * np.abs(roots).max(axis=0), spread, 1)  # a constant feature says nothing
     standard = (roots - mean) / spread
-    axes = randomized_svd(standard, min(COORDINATES, *standard.shape), n_iter=2, random_state=SEED)[2].T
-    length = np.sqrt(np.mean(np.sum((standard @ axes) ** 2, axis=1)))
-    axes = (axes / spread[:, None] / max(length, 1e-12)).astype("float32")
-    return lambda others: (rooted(others) - mean) @ axes
+    _, spreads, axes = randomized_svd(standard, min(COORDINATES, *standard.shape), n_iter=2, random_state=SEED)
+    axes = axes[spreads > 1e-4 * spreads[0]].T  # along the others no training image varies
+    axes = axes / max(np.sqrt(np.mean(np.sum((standard @ axes) ** 2, axis=1))), 1e-12) / spread[:, None]
+    return lambda others: (rooted(others) - mean) @ axes.astype("float32")
 
 
 def similarity(some, others, width):
@@ -253,42 +248,35 @@ def out_of_fold(alike, penalty):
     return scores
 
 
-def sharpness_of(scores, labels):
-    """The sharpness of least log loss, and that loss."""
-
-    def loss(log):
-        return -log_softmax(np.exp(log) * scores, axis=1)[np.arange(len(labels)), labels].mean()
-
-    if SHARPNESS:
-        return SHARPNESS, loss(np.log(SHARPNESS))
-    found = minimize_scalar(loss, bounds=(-3, 6), method="bounded", options={"xatol": 0.01})
-    return np.exp(found.x), found.fun
+def loss(log_sharpness, scores, labels):
+    """The mean log loss of the softmax of scores times a sharpness."""
+    return -log_softmax(np.exp(log_sharpness) * scores, axis=1)[np.arange(len(labels)), labels].mean()
 
 
 # %% [markdown]
 # Width, penalty and sharpness are those of least log loss out of fold; it judges the probabilities and not the answers
 # alone. The pairs are few: that the best is chosen by the images that are judged below flatters the figures hardly.
+#
+# Beside a run its results are read. Its network holds all of the above, from pixels to probabilities: asked about some
+# test images, it has to say what was read.
 
 # %%
 if RUN is None:
     turn, held, tried = coordinates_of(features), folds >= 0, []
     at = turn(features)
-    print(f"{features.shape[1]:,} features, {at.shape[1]:,} coordinates")
+    print(f"{len(at):,} images in {FOLDS} folds: {features.shape[1]:,} features, {at.shape[1]:,} coordinates")
     for pair in product([WIDTH] if WIDTH else [0.25, 0.5, 1.0], [PENALTY] if PENALTY else [0.01, 0.03, 0.1, 0.3]):
         scores = out_of_fold(similarity(at, at, pair[0]), pair[1])[held]
-        sharpness, loss = sharpness_of(scores, labels[held])
+        known = scores, labels[held]
+        sharpness = SHARPNESS or np.exp(minimize_scalar(loss, args=known, bounds=(-3, 6), options={"xatol": 0.01}).x)
+        tried.append((loss(np.log(sharpness), *known), *pair, sharpness, scores))
         right = (scores.argmax(axis=1) == labels[held]).mean()
-        print(f"width {pair[0]:<5} penalty {pair[1]:<5} log loss {loss:.4f}  accuracy {right:.2%}")
-        tried.append((loss, *pair, sharpness, scores))
+        print(f"width {pair[0]:<5} penalty {pair[1]:<5} log loss {tried[-1][0]:.4f}  accuracy {right:.2%}")
     _, width, penalty, sharpness, scores = min(tried, key=lambda one: one[0])
     print(f"taken: width {width}, penalty {penalty}, sharpness {sharpness:.3g}")
     judged, true, chances = files[held], labels[held], softmax(sharpness * scores, axis=1)
     weights, bias = solve(similarity(at, at, width), labels, penalty)
     answers = softmax(sharpness * (similarity(turn(test_features), at, width) @ weights + bias), axis=1)
-
-# %% [markdown]
-# Beside a run its results are read. Its network holds all of the above, from pixels to probabilities: asked about some
-# test images, it has to say what was read.
 
 # %%
 if RUN is not None:
@@ -297,6 +285,8 @@ if RUN is not None:
     print(f"read from the run: {record['trial']['title']}; {record['measured'].get('chosen', '')}")
     with np.load(Path(RUN, "predictions", f"{NETWORK}.npz")) as stored:
         judged, true, chances = stored["ids"], stored["labels"], stored["probabilities"].astype("float64")
+    read_tests, answers = judged[:0], chances[:0]
+if RUN is not None and test_files:
     with np.load(Path(RUN, "predictions", f"{NETWORK}.unlabelled.npz")) as stored:
         read_tests, answers = stored["ids"], stored["probabilities"]
     network = keras.models.load_model(Path(RUN, "models", f"{NETWORK}.keras"), safe_mode=True, compile=False)
@@ -310,9 +300,13 @@ if RUN is not None:
 #
 # The interval is Wilson's, over the images: other images of the same kind would have given another accuracy. *Macro F1*
 # is the mean of F1 over the classes; it is low where a class is missed or others are taken for it.
+#
+# A row of the **confusion matrix** is a class, its colours say what the images were named; the scale is stretched, so
+# that small shares can be seen. An **ROC curve** tells each class from the rest by its probability; the micro average
+# takes all pairs of image and class together, the macro average is the mean of the curves, each class alike.
 
 # %%
-named, present = chances.argmax(axis=1), np.unique(true)
+named, present, chances = chances.argmax(axis=1), np.unique(true), chances / chances.sum(axis=1, keepdims=True)
 right, own = named == true, chances[np.arange(len(true)), true]
 low, high = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
 print(f"accuracy {right.mean():.2%} of {len(right):,} images, 95% interval {low:.2%} to {high:.2%}")
@@ -320,11 +314,6 @@ print(f"macro F1 {f1_score(true, named, labels=present, average='macro'):.4f}", 
 print(f"log loss {log_loss(true, chances, labels=range(len(class_names))):.4f}", end=", ")
 print(f"the true class is among the first five of {((chances > own[:, None]).sum(axis=1) < 5).mean():.2%}")
 print(f"the answers' mean probability is {chances.max(axis=1).mean():.2%}: it should be near the accuracy")
-
-# %% [markdown]
-# ### Which class is taken for which
-#
-# A row is a class, the colours say what its images were named. The scale is stretched: small shares can be seen.
 
 # %%
 matrix = confusion_matrix(true, named, labels=range(len(class_names)))
@@ -338,7 +327,7 @@ axis.set(xlabel="class that was given", ylabel="true class")
 for row, column in zip(*np.nonzero(matrix), strict=True) if few else ():
     color = "white" if shares[row, column] > 0.4 else "black"
     axis.text(column, row, matrix[row, column], ha="center", va="center", color=color)
-figure.colorbar(picture, ax=axis, shrink=0.7, format=lambda share, _: f"{share:.0%}", label="share of the true class")
+figure.colorbar(picture, ax=axis, aspect=40, format=lambda share, _: f"{share:.0%}", label="share of the class")
 plt.show()
 
 wrong = matrix - np.diag(matrix.diagonal())
@@ -349,12 +338,6 @@ for place in np.argsort(-wrong, axis=None, kind="stable")[:10]:
         print(f"were taken for {class_names[column]}, {wrong[column, row]} the other way")
 ranked = sorted(present, key=lambda k: shares[k, k])[:5]
 print("hardest classes:", ", ".join(f"{class_names[k]} ({shares[k, k]:.0%} right)" for k in ranked))
-
-# %% [markdown]
-# ### ROC curves
-#
-# Each class against the rest. The micro average takes all pairs of image and class together; the macro average is the
-# mean of the curves, each class alike.
 
 # %%
 truth = true[:, None] == np.arange(len(class_names))
@@ -376,9 +359,8 @@ plt.show()
 # %%
 def show_images(title, rows):
     """Ten images, drawn at random, with what was said of them, and how surely."""
-    figure, axes = plt.subplots(2, 5, figsize=(12, 5.8), layout="constrained")
-    for axis in axes.flat:
-        axis.axis("off")
+    bare = {"frame_on": False, "xticks": [], "yticks": []}
+    figure, axes = plt.subplots(2, 5, figsize=(12, 5.8), layout="constrained", subplot_kw=bare)
     for axis, row in zip(axes.flat, np.random.default_rng(SEED).permutation(rows), strict=False):
         axis.imshow(read(judged[row], 160))
         said = f"{class_names[named[row]]}: {chances[row, named[row]]:.0%}"

@@ -17,7 +17,7 @@ from tl_keras.data.view import View
 from tl_keras.errors import InputError
 from tl_keras.models import model_file
 from tl_keras.run_folder import RunFolder
-from tl_keras.study import runner
+from tl_keras.study import runner, single
 from tl_keras.training.schedules import Recipe
 from tl_keras.transfer import strategies
 
@@ -67,7 +67,7 @@ def test_the_record_says_what_the_network_says(out):
     shown = record.thumbnails
     np.testing.assert_array_equal(shown.images, images.test.images[shown.rows])
     wrong = np.flatnonzero(~record.test.correct)
-    assert len(set(shown.rows) & set(wrong)) >= min(len(wrong), runner.WRONG)
+    assert len(set(shown.rows) & set(wrong)) >= min(len(wrong), single.WRONG)
     assert model_file.view(out.model("A")) == View((16, 16))
 
 

@@ -116,6 +116,24 @@ class FewImages(Selection):
         return replace(images, train=part, test=test, validation=None, watched=watched)
 
 
+@dataclass(frozen=True)
+class Everything(Selection):
+    """All labelled images to train on (`everything`).
+
+    >>> len(Everything("digits").load(View((8, 8))).train)  # doctest: +SKIP
+    1797
+    """
+
+    def load(self, view: View) -> ImageData:
+        found = everything(self.data, self.data_dir, view.loaded)
+        cut = found.mapped(functools.partial(self._cut, view=view))
+        return cut if found.comes_with_test else replace(cut, test=cut.train)
+
+    def _cut(self, split: Split, view: View) -> Split:
+        limited = splits.limit(split, self.limit, self.seed) if split.labelled else split
+        return seen(limited, view)
+
+
 def seen(split: Split, view: View) -> Split:
     """The images of `split` as the network sees them: scaled, unless they are so already, cut, made grey."""
     images = split.images
@@ -150,6 +168,20 @@ def whole(data: str, data_dir: str | None, size: tuple[int, int] | None) -> Imag
     return sources.load(data, data_dir, size)
 
 
+@functools.lru_cache(maxsize=1)
+def everything(data: str, data_dir: str | None, size: tuple[int, int]) -> ImageData:
+    """The set with all labelled images to train on, each judged out of fold; those set aside to test on too.
+
+    Test images that came with the set, in folders of their own, stay aside.
+    """
+    images = whole(data, data_dir, size)
+    parts = [images.train, *filter(None, [images.validation]), *([] if images.comes_with_test else [images.test])]
+    if not parts[1:]:
+        return images
+    train = splits.joined(parts)
+    return replace(images, train=train, test=images.test if images.comes_with_test else train, validation=None)
+
+
 @functools.lru_cache(maxsize=4)
 def loaded(selection: Selection, view: View) -> ImageData:
     """`selection.load(view)`, kept: trials that differ in other things share their images."""
@@ -161,5 +193,5 @@ def forget() -> None:
 
     >>> forget()
     """
-    for cached in (whole, loaded):
+    for cached in (whole, everything, loaded):
         cached.cache_clear()

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "arms",
         "classification",
         "compare",
+        "ensemble",
         "interpret",
         "shared",
         "transfer_effect",

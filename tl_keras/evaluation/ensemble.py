@@ -12,7 +12,7 @@ from tl_keras.records import Predictions
 ROUNDS = 20
 
 
-def vote(members: Sequence[Predictions], weights: Sequence[float]) -> Predictions:
+def vote(members: Sequence[Predictions], weights: Sequence[float] | np.ndarray) -> Predictions:
     """The weighted mean of the members' probabilities.
 
     Raises:
@@ -25,9 +25,7 @@ def vote(members: Sequence[Predictions], weights: Sequence[float]) -> Prediction
     first = members[0]
     if len(weights) != len(members) or min(weights) < 0 or not sum(weights):
         raise InputError(f"vote: expected a weight for each of {len(members)} members, received {list(weights)}; mend")
-    for other in members[1:]:
-        if not np.array_equal(first.ids, other.ids) or first.probabilities.shape != other.probabilities.shape:
-            raise InputError("vote: expected members that speak of the same images, received others; train them anew")
+    _check(members)
     mean = np.average([each.probabilities for each in members], axis=0, weights=weights)
     return Predictions(first.ids, first.labels, mean.astype("float32"))
 
@@ -38,9 +36,13 @@ def greedy(members: Sequence[Predictions], rounds: int = ROUNDS) -> np.ndarray:
     Of equals the one of less log loss. Of all rounds the first with the most right counts (Caruana et al., "Ensemble
     selection from libraries of models", 2004).
 
+    Raises:
+        InputError: the members speak of different images.
+
     >>> greedy([right, wrong]).tolist()  # doctest: +SKIP
     [1.0, 0.0]
     """
+    _check(members)
     labels = members[0].labels
     chances = np.stack([each.probabilities.astype("float64") for each in members])
     counts, total = np.zeros(len(members)), np.zeros(chances.shape[1:])
@@ -61,13 +63,24 @@ def cross_fitted(members: Sequence[Predictions], folds: np.ndarray) -> Predictio
 
     Args:
         folds: (N,), the fold of each image.
+
+    Raises:
+        InputError: the members speak of different images.
     """
+    _check(members)
     mean = np.empty_like(members[0].probabilities)
     for fold in np.unique(folds):
         held = folds == fold
         weights = greedy([_part(each, ~held) for each in members])
         mean[held] = vote([_part(each, held) for each in members], weights).probabilities
     return Predictions(members[0].ids, members[0].labels, mean)
+
+
+def _check(members: Sequence[Predictions]) -> None:
+    first = members[0]
+    for other in members[1:]:
+        if not np.array_equal(first.ids, other.ids) or first.probabilities.shape != other.probabilities.shape:
+            raise InputError("vote: expected members that speak of the same images, received others; train them anew")
 
 
 def _score(total: np.ndarray, labels: np.ndarray) -> tuple[float, float]:

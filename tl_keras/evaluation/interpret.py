@@ -135,7 +135,7 @@ class _Network:
 
     def __init__(self, model: keras.Model):
         self.input = keras.Input(model.inputs[0].shape[1:], dtype=model.inputs[0].dtype)
-        self.steps, self.output = steps.steps(model, self.input)
+        self.steps, self.output = steps.of(model, self.input)
         self.maker = {id(tensor): step for step in self.steps for tensor in keras.tree.flatten(step.output)}
         self.head = dict(_head(self.steps))
         read = {id(tensor): tensor for tensors in self.head.values() for tensor in tensors}
@@ -150,15 +150,15 @@ class _Network:
                 f"{model.name}: expected a network with layers that see places, convolutions or attention, before its "
                 "head, received none; Grad-CAM has nothing to show of it"
             )
-        voters = _softmaxes(self.output, self.maker)
-        self.voters = [] if voters[:1] == [self.output] else voters
+        voters = steps.summed_softmaxes(self.output, self.maker)
+        self.voters = voters if voters and voters[0] is not self.output else []
         self.logits = [self._logits(tensor) for tensor in self.voters or [self.output]]
 
     def _logits(self, tensor: keras.KerasTensor) -> keras.KerasTensor:
         """What `tensor` is computed of, before softmax layers and the activation of the last dense layer."""
         step = self.maker[id(tensor)]
         if not isinstance(step.operation, keras.layers.Dense):
-            return self._logits(step.read[0]) if _is_softmax(step.operation) else tensor
+            return self._logits(step.read[0]) if steps.is_softmax(step.operation) else tensor
         if step.operation.activation is keras.activations.linear:
             return tensor
         config = step.operation.get_config() | {"activation": None, "name": f"{step.operation.name}_linear"}
@@ -216,32 +216,14 @@ class _Network:
         return tf.math.log(tf.reduce_sum(self._vote([column * tf.exp(each - most) for each in chances]), axis=1))
 
     def _vote(self, chances: list[tf.Tensor]) -> tf.Tensor:
-        return _voted(self.output, {id(key): each for key, each in zip(self.voters, chances, strict=True)}, self.maker)
+        known = {id(voter): each for voter, each in zip(self.voters, chances, strict=True)}
+        return steps.worked_out(self.output, known, self.maker)
 
 
 def _log_chance(logits: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
     """The logarithm of a class's softmax (N, 1); its gradient is no 0 where the probability is rounded to 1."""
     own = tf.reduce_sum(column * logits, axis=1, keepdims=True)
     return -tf.math.softplus(tf.reduce_logsumexp(logits - 1e9 * column, axis=1, keepdims=True) - own)
-
-
-def _voted(tensor: keras.KerasTensor, chances: dict[int, tf.Tensor], maker: dict[int, Step]) -> tf.Tensor:
-    if id(tensor) in chances:
-        return chances[id(tensor)]
-    step = maker[id(tensor)]
-    return steps.called(step, {id(read): _voted(read, chances, maker) for read in step.read})
-
-
-def _softmaxes(tensor: keras.KerasTensor, maker: dict[int, Step]) -> list[keras.KerasTensor]:
-    """Those that `tensor` is a weighted sum of; none where it is something else."""
-    step = maker[id(tensor)]
-    if _is_softmax(step.operation) or getattr(step.operation, "activation", None) is keras.activations.softmax:
-        return [tensor]
-    kind, several = type(step.operation).__name__, len(step.read) > 1
-    if kind not in (("Add", "Average") if several else ("Multiply",)):
-        return []
-    found = [_softmaxes(read, maker) for read in step.read]
-    return [each for part in found for each in part] if all(found) else []
 
 
 def _weighted(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
@@ -274,11 +256,6 @@ def _grid(tensor: tf.Tensor) -> np.ndarray:
             "give a network that sees square images"
         )
     return values[:, tokens - side**2 :].reshape(len(values), side, side, -1)
-
-
-def _is_softmax(operation: keras.Operation) -> bool:
-    by_name = isinstance(operation, keras.layers.Activation) and operation.activation is keras.activations.softmax
-    return by_name or type(operation).__name__ == "Softmax"
 
 
 def _head(called: Sequence[Step]) -> Iterable[tuple[int, list[keras.KerasTensor]]]:

@@ -41,7 +41,7 @@ def with_softmax(model: keras.Model) -> keras.Model:
 
 
 def mirrored(model: keras.Model) -> keras.Model:
-    """Logits averaged over each image and its mirror image; it shares the layers of `model`, which gives logits.
+    """What `model` gives, logits say, averaged over each image and its mirror image; it shares the layers of `model`.
 
     >>> inputs = keras.Input((8, 8, 3))
     >>> mirrored(keras.Model(inputs, logits(keras.layers.Flatten()(inputs), classes=2))).output_shape
@@ -49,7 +49,9 @@ def mirrored(model: keras.Model) -> keras.Model:
     """
     images = keras.Input(model.input_shape[1:], name="images")
     both = [model(images), model(keras.ops.flip(images, axis=2))]
-    return keras.Model(images, keras.layers.Average(name="mirrored")(both), name=f"{model.name}_mirrored")
+    return keras.Model(
+        images, keras.layers.Average(dtype="float32", name="mirrored")(both), name=f"{model.name}_mirrored"
+    )
 
 
 def renewed(model: keras.Model) -> keras.Model:

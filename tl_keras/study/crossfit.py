@@ -6,18 +6,16 @@ and that hidden images are predicted with, has learned from all of them.
 
 from __future__ import annotations
 
-import functools
+import resource
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tl_keras.data import selection, splits
 from tl_keras.data.image_data import ImageData
-from tl_keras.data.selection import Selection
 from tl_keras.data.splits import Split
-from tl_keras.data.view import View
 from tl_keras.errors import InputError
 from tl_keras.models import heads, model_file
 from tl_keras.quiet import keras
@@ -26,40 +24,11 @@ from tl_keras.run_folder import RunFolder
 from tl_keras.study import single
 from tl_keras.study.trial import Trial
 from tl_keras.training import inference
+from tl_keras.training.schedules import Recipe
+from tl_keras.transfer import early
 
 FOLDS = 5
 OUT_OF_FOLD = "out-of-fold"
-
-
-@functools.lru_cache(maxsize=1)
-def everything(data: str, data_dir: str | None, size: tuple[int, int]) -> ImageData:
-    """The set with all labelled images to train on, each judged out of fold; those set aside to test on too.
-
-    Test images that came with the set, in folders of their own, stay aside.
-    """
-    images = selection.whole(data, data_dir, size)
-    if images.comes_with_test:
-        return images
-    train = splits.joined([images.train, *filter(None, [images.validation]), images.test])
-    return replace(images, train=train, test=train, validation=None)
-
-
-@dataclass(frozen=True)
-class Everything(Selection):
-    """All labelled images to train on (`everything`).
-
-    >>> len(Everything("digits").load(View((8, 8))).train)  # doctest: +SKIP
-    1797
-    """
-
-    def load(self, view: View) -> ImageData:
-        found = everything(self.data, self.data_dir, view.loaded)
-        cut = found.mapped(functools.partial(self._cut, view=view))
-        return cut if found.comes_with_test else replace(cut, test=cut.train)
-
-    def _cut(self, split: Split, view: View) -> Split:
-        limited = splits.limit(split, self.limit, self.seed) if split.labelled else split
-        return selection.seen(limited, view)
 
 
 def folds_of(train: Split, count: int, seed: int) -> np.ndarray:
@@ -103,18 +72,24 @@ def trained(trial: Trial, out: RunFolder) -> Record:
     Raises:
         InputError: what the trial asks for cannot be had.
     """
+    if trial.start or trial.measures:
+        raise InputError(
+            f"{trial.name}: expected a trial that starts from no other and measures nothing beside where folds are "
+            f"held out, received {trial.start or trial.measures[0].name}; leave it out"
+        )
     images = selection.loaded(trial.images, trial.view)
     folds = folds_of(images.train, trial.folds, trial.images.seed)
     chances = np.full((len(folds), len(images.class_names)), np.nan, "float32")
     fits = []
-    for fold in range(trial.folds):
-        held, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
-        part = replace(images, train=images.train.part(rest), test=images.train.part(held), unlabelled=None)
-        network, fitted = _fitted(replace(trial, name=f"{trial.name}_fold{fold + 1}"), part, rest, out)
-        chances[held] = inference.probabilities(network, part.test.images, wanted=trial.prefix_engine)
+    for fold in np.unique(folds[folds >= 0]):
+        rows, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
+        held = images.train.part(rows)
+        network, fitted, _ = _fitted(replace(trial, name=f"{trial.name}_fold{fold + 1}"), images, rest, held, out)
+        chances[rows] = inference.probabilities(network, held.images, wanted=trial.prefix_engine)
         fits.append(fitted)
-    part = replace(images, test=images.train.part(held), unlabelled=None)
-    network, last = _fitted(replace(trial, name=f"{trial.name}_all"), part, np.arange(len(folds)), out)
+    everyone = np.arange(len(folds))
+    shown = images.train.part(np.flatnonzero(folds == folds.max()))
+    network, last, recipe = _fitted(replace(trial, name=f"{trial.name}_all"), images, everyone, shown, out)
     said = {
         name: inference.probabilities(network, images.splits[name].images, wanted=trial.prefix_engine)
         for name in ["train", *not_learned(images)]
@@ -127,7 +102,7 @@ def trained(trial: Trial, out: RunFolder) -> Record:
         history=_mean([fit.history for fit in fits]),
         seconds=last.seconds + sum(fit.seconds for fit in fits), train_accuracy=learned,
         parameters=last.parameters, trainable_parameters=last.trainable_parameters,
-        measured={"learning_rate": trial.recipe.learning_rate, "prefix_engine": last.prefix_engine},
+        measured={"learning_rate": recipe.learning_rate, "prefix_engine": last.prefix_engine},
     )  # fmt: skip
 
 
@@ -137,14 +112,23 @@ def _mean(histories: Sequence[Mapping[str, list[float]]]) -> dict[str, list[floa
     return means | {"epoch": list(histories[0]["epoch"])}
 
 
-def _fitted(trial: Trial, images: ImageData, rows: np.ndarray, out: RunFolder) -> tuple[keras.Model, Any]:
+def _fitted(
+    trial: Trial, images: ImageData, rows: np.ndarray, held: Split, out: RunFolder
+) -> tuple[keras.Model, Any, Recipe]:
     """One training on the images at `rows` of all; the network that averages mirror images, and what it gave."""
-    network = single.network(trial, images, out)
-    wide = single.wide(trial).part(rows) if trial.augment and trial.augment.crops else images.train
-    fitted = single.fit(trial, network, wide, images, trial.recipe, out)
-    if trial.view.mirror:
+    part = replace(images, train=images.train.part(rows), unlabelled=None)
+    network = single.network(trial, part, out)
+    wide = single.wide(trial).part(rows) if trial.augment and trial.augment.crops else part.train
+    if trial.strategy.is_early:
+        taken = single.stage(trial, network, part, out).taken
+        network = early.cut(network, taken, len(images.class_names))
+    recipe = single.with_rate(trial, network, wide)
+    fitted = single.fit(trial, network, wide, part, recipe, out, held)
+    if trial.view.mirror and any(layer.name == "logits" for layer in network.layers):
         network = heads.with_softmax(heads.mirrored(keras.Model(network.input, network.get_layer("logits").output)))
-    return network, fitted
+    elif trial.view.mirror:  # its probabilities are averaged
+        network = heads.mirrored(keras.Model(network.input, network.output))  # without how it was trained
+    return network, fitted, recipe
 
 
 def record_of(trial: Trial, images: ImageData, folds: np.ndarray, predictions, **numbers) -> Record:
@@ -152,6 +136,8 @@ def record_of(trial: Trial, images: ImageData, folds: np.ndarray, predictions, *
     own = not images.comes_with_test
     shown = images.train.take(np.flatnonzero(folds >= 0)) if own else images.test
     said = single.said_of(images) | {"out_of_fold": own, "test_images": len(shown)}
+    # Of the process up to now: what it needs beside what ran before cannot be told.
+    numbers["measured"] |= {"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000}
     return Record(
         trial=trial.to_json(),
         class_names=images.class_names,

@@ -38,7 +38,6 @@ def run(trials: Sequence[Trial], out: RunFolder, engine: str = "here") -> list[R
         selection.forget()
         transfer.engine.forget()
         single.forget()
-        crossfit.everything.cache_clear()
     return [records.read(out, trial.name) for trial in trials]
 
 

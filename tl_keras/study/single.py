@@ -36,7 +36,7 @@ def trained(trial: Trial, out: RunFolder) -> Record:
     images = selection.loaded(trial.images, trial.view)
     model = network(trial, images, out)
     train = wide(trial) if trial.augment and trial.augment.crops else images.train
-    choice = _choice(trial, model, images, out) if trial.strategy.is_early else None
+    choice = stage(trial, model, images, out) if trial.strategy.is_early else None
     if choice:
         model = transfer.early.cut(model, choice.taken, len(images.class_names))
     recipe = with_rate(trial, model, train)
@@ -46,7 +46,7 @@ def trained(trial: Trial, out: RunFolder) -> Record:
     return _record(trial, model, images, fitted, recipe, choice)
 
 
-def _choice(trial: Trial, model: keras.Model, images: ImageData, out: RunFolder) -> transfer.early.Choice:
+def stage(trial: Trial, model: keras.Model, images: ImageData, out: RunFolder) -> transfer.early.Choice:
     """The stage that is taken, by the training images as they are."""
     choice = transfer.early.choose(model, images.train, storage(trial, out), trial.recipe.seed)
     print(f"{trial.name}: {choice}, by cross-validation on training images", flush=True)
@@ -66,15 +66,27 @@ def storage(trial: Trial, out: RunFolder) -> activations.Storage:
     return activations.Storage(out.activations, trial.activations, trial.disk_limit, trial.prefix_engine)
 
 
-def fit(trial: Trial, model: keras.Model, train: Split, images: ImageData, recipe: Recipe, out: RunFolder):
-    """Train `model` on `train`; `images` say what is watched, and how the network sees what it is measured on."""
+def fit(
+    trial: Trial,
+    model: keras.Model,
+    train: Split,
+    images: ImageData,
+    recipe: Recipe,
+    out: RunFolder,
+    held: Split | None = None,
+):
+    """Train `model` on `train`; `images` say what is watched, and how the network sees what it is measured on.
+
+    Args:
+        held: images that are watched in the place of validation or test images; not every class need be there.
+    """
     from tl_keras.training import loop  # it imports Keras, which waits until there is work for it
 
     return loop.fit(
         trial.name,
         model,
         train,
-        images.validation or images.test,
+        held or images.validation or images.test,
         recipe,
         out,
         augment=trial.augment,

@@ -14,6 +14,7 @@ from tl_keras.records import TEST, Record
 from tl_keras.run_folder import RunFolder
 from tl_keras.study import crossfit, single
 from tl_keras.study.trial import Stacked
+from tl_keras.training import runtime
 from tl_keras.transfer import blocks, kernel_ridge, probe, strategies
 
 
@@ -24,6 +25,9 @@ def solved(trial: Stacked, out: RunFolder) -> Record:
         InputError: as `transfer.blocks` and the head have it.
     """
     started = time.perf_counter()
+    single.forget()
+    keras.backend.clear_session()  # layers are named alike whatever was built before
+    runtime.prepare(trial.seed, trial.precision)
     images = selection.loaded(trial.images, trial.view)
     folds = crossfit.folds_of(images.train, trial.folds, trial.images.seed)
     storage = single.storage(trial, out)

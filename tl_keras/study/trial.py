@@ -15,7 +15,7 @@ from tl_keras.data.selection import Selection
 from tl_keras.data.view import View
 from tl_keras.errors import InputError
 from tl_keras.training.schedules import Recipe
-from tl_keras.transfer.blocks import Block
+from tl_keras.transfer.block import Block
 from tl_keras.transfer.strategies import Strategy, find
 
 if TYPE_CHECKING:

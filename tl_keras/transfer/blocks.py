@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,62 +17,11 @@ from tl_keras.data import selection
 from tl_keras.data.lazy import Mirrored
 from tl_keras.data.splits import Split
 from tl_keras.data.view import View
-from tl_keras.errors import InputError
 from tl_keras.models import backbones
 from tl_keras.quiet import keras
 from tl_keras.transfer import activations, early
 from tl_keras.transfer.activations import Storage
-
-TIMES_SMALLER = 32  # these networks halve an image five times
-
-
-@dataclass(frozen=True)
-class Block:
-    """One network at one size.
-
-    Args:
-        backbone: of the registry, or a model file.
-        weights: as for `backbones.build`.
-        size: height and width in pixels.
-        stages: how many middle stages are read beside the last features, from the last one backwards.
-
-    >>> Block("mobilenet_0.25", "none", 160).title
-    'mobilenet_0.25 at 160'
-    """
-
-    backbone: str
-    weights: str
-    size: int
-    stages: int = 1
-
-    @property
-    def title(self) -> str:
-        """As tables call it."""
-        return f"{self.name} at {self.size}"
-
-    @property
-    def name(self) -> str:
-        """The network's, without a folder."""
-        return Path(self.backbone).stem if backbones.find(self.backbone).input_size is None else self.backbone
-
-
-def parse(text: str) -> list[tuple[str, int]]:
-    """The network and the size of each block in a list such as `mobilenet_0.25@160,vgg16@224`.
-
-    Raises:
-        InputError: an entry is none, or is there twice.
-
-    >>> parse("mobilenet_0.25@160, vgg16@224")
-    [('mobilenet_0.25', 160), ('vgg16', 224)]
-    """
-    found = [re.fullmatch(r"(.+)@([1-9]\d{0,3})", entry.strip()) for entry in text.split(",")]
-    blocks = [(match[1], int(match[2])) for match in found if match]
-    if len(blocks) < len(found) or len(set(blocks)) < len(blocks):
-        raise InputError(
-            f"--blocks: expected different entries NAME@SIZE, separated by commas, received {text!r}; give one such as "
-            "mobilenet_0.25@160"
-        )
-    return blocks
+from tl_keras.transfer.block import Block
 
 
 def network(block: Block) -> keras.Model:
@@ -86,9 +34,12 @@ def network(block: Block) -> keras.Model:
     (None, 384)
     """
     own = backbones.find(block.backbone).input_size is None
+    if block.weights == "none":  # random ones are drawn alike each time: what is stored is what is saved
+        keras.utils.set_random_seed(0)
     model = backbones.build(block.backbone, 2, block.weights, size=None if own else block.size)
     images, maps = early.ends(model)
-    *middle, _, read = maps  # the last stage's average is what networks with average pooling read
+    *stages, read = maps
+    middle = stages[:-1]  # the last stage's average is what networks with average pooling read
     taken = [*middle[max(0, len(middle) - block.stages) :], read]
     parts = [early.averaged(maps[layer], f"{layer}_averaged") for layer in taken]
     joined = keras.layers.Concatenate(name="features")(parts) if parts[1:] else parts[0]
@@ -106,11 +57,11 @@ def features(block: Block, split: Split, mirror: bool, storage: Storage) -> np.n
     """
     seen = selection.seen(split, View((block.size, block.size)))
     body = network(block)
-    found = activations.store(body, seen, storage)[0][:]
+    found = np.asarray(activations.store(body, seen, storage)[0][:], "float32")
     if mirror:
         other = replace(seen, images=Mirrored(seen.images))
         found = (found + activations.store(body, other, storage)[0][:]) / 2
-    return np.asarray(found, "float32")
+    return found
 
 
 def stacked(blocks: Sequence[Block], split: Split, mirror: bool, storage: Storage) -> np.ndarray:
@@ -124,30 +75,41 @@ def model(blocks: Sequence[Block], view: View) -> tuple[keras.KerasTensor, keras
     Each block scales the images itself, as Pillow does, to whole levels.
     """
     images = keras.Input(view.shape, name="images")
-    found = []
-    for block in blocks:
+    layers, found, taken = keras.layers, list[keras.KerasTensor](), set[str]()
+    for number, block in enumerate(blocks, start=1):
         body, size = network(block), (block.size, block.size)
+        if body.name in taken:  # two files may have one name
+            body.name = f"{body.name}_{number}"
+        taken.add(body.name)
         scaled = images
         if view.size != size:
-            scaled = keras.layers.Resizing(*size, antialias=True, name=f"{body.name}_scaled")(images)
-            scaled = keras.ops.round(scaled)
+            scaled = covering(images, size, body.name)
         seen = body(scaled)
         if view.mirror:
-            seen = keras.layers.Average(name=f"{body.name}_mirrored")([seen, body(keras.ops.flip(scaled, axis=2))])
+            other = body(keras.ops.flip(scaled, axis=2))
+            seen = layers.Average(dtype="float32", name=f"{body.name}_mirrored")([seen, other])
         found.append(seen)
-    return images, keras.layers.Concatenate(name="stacked")(found) if found[1:] else found[0]
+    return images, layers.Concatenate(dtype="float32", name="stacked")(found) if found[1:] else found[0]
 
 
-def sizes(side: int) -> list[int]:
-    """The sizes that are worth a block where images are loaded at `side` x `side`: multiples of 32.
+def covering(images: keras.KerasTensor, size: tuple[int, int], name: str) -> keras.KerasTensor:
+    """Images (B, H, W, C) scaled as `decode.resize` does: to cover `size`, the centre cut out.
 
-    >>> sizes(256), sizes(64)
-    ([224, 160, 192, 128, 256], [64])
+    As Pillow does, across first and then down, to whole levels each time, and of halves to the upper one.
+
+    >>> covering(keras.Input((64, 48, 3)), (32, 32), name="small").shape
+    (None, 32, 32, 3)
     """
-    usual = [size for size in (224, 160, 192, 128, 256, 320) if size <= side]
-    return usual or [max(TIMES_SMALLER, side // TIMES_SMALLER * TIMES_SMALLER)]
+    (height, width), (rows, columns) = images.shape[1:3], size
+    tall, broad = min(height, round(width * rows / columns)), min(width, round(height * columns / rows))
+    if (tall, broad) != (height, width):
+        images = keras.layers.CenterCrop(tall, broad, dtype="float32", name=f"{name}_centre")(images)
+    for way, to in (("across", (tall, columns)), ("down", (rows, columns))):
+        layer = keras.layers.Resizing(to[0], to[1], antialias=True, dtype="float32", name=f"{name}_{way}")
+        images = keras.ops.floor(layer(images) + 0.5001)
+    return images
 
 
 def _safe(name: str) -> str:
     """A name that Keras and TensorFlow take for a layer."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+    return re.sub(r"^[^A-Za-z0-9.]|[^A-Za-z0-9_.-]", ".", name)

@@ -4,12 +4,12 @@ Features are power-normalised (Perronnin et al., "Improving the Fisher kernel fo
 2010), standardised and turned into principal coordinates; the similarity of two images is a Gaussian of the distance
 between theirs. Ridge regression on it (Saunders et al., "Ridge regression learning algorithm in dual variables", 1998)
 has one linear system to solve, whatever the number of classes. With few images of each class that names more of them
-rightly than a linear head on the same features (`benchmarks/heads.py`).
+rightly than a linear head on the same features; the study `competition` prints by how much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
@@ -26,6 +26,7 @@ WIDTHS = (0.25, 0.5, 1.0)  # factors on the squared distance, of which the mean 
 PENALTIES = (0.01, 0.03, 0.1, 0.3)
 USUAL = (0.5, 0.03)  # a width and a penalty that are near the best on most features
 COORDINATES = 1024
+RESOLUTION = 1e-4  # of the largest spread: directions of less are left out
 MOST = 12_000  # images: of more, the similarities of all pairs would not fit into memory
 
 
@@ -54,15 +55,13 @@ class Coordinates:
         """Those of training features: at most `most`, the ones that vary most."""
         from sklearn.utils.extmath import randomized_svd
 
-        if not np.isfinite(features).all():
-            raise InputError("features: expected finite numbers, received NaN or infinity; check the network's weights")
-        powered = power(features)
-        mean, spread = powered.mean(axis=0), powered.std(axis=0)
-        standard = (powered - mean) / np.where(spread > 1e-6 * np.abs(powered).max(axis=0), spread, 1.0)
+        standard, mean, scale = standardised(features)
         rank = min(most, *standard.shape)
-        axes = randomized_svd(standard, rank, n_iter=2, random_state=seed)[2].T
+        _, spreads, axes = randomized_svd(standard, rank, n_iter=2, random_state=seed)
+        # Along the others no training image varies: what another one does there would be chance.
+        axes = axes[spreads > RESOLUTION * spreads[0]].T
         length = np.sqrt(np.mean(np.sum((standard @ axes) ** 2, axis=1)))
-        scaled = axes / np.where(spread > 1e-6 * np.abs(powered).max(axis=0), spread, 1.0)[:, None]
+        scaled = axes / scale[:, None]
         return cls(mean.astype("float32"), (scaled / max(length, 1e-12)).astype("float32"))
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
@@ -76,6 +75,27 @@ def power(features: np.ndarray) -> np.ndarray:
     [2.0, -3.0]
     """
     return (np.sign(features) * np.sqrt(np.abs(features))).astype("float32")
+
+
+def standardised(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Power-normalised, standardised features, and the mean and the scale (F,) of the power-normalised ones.
+
+    Raises:
+        InputError: there are NaN or infinities.
+
+    >>> standardised(np.array([[1.0], [9.0]]))[0].ravel().tolist()
+    [-1.0, 1.0]
+    """
+    if not np.isfinite(features).all():
+        raise InputError("features: expected finite numbers, received NaN or infinity; check the network's weights")
+    powered = power(features)
+    largest, first = np.abs(powered).max(axis=0), powered[0].copy()
+    powered -= first  # of what is constant exactly 0 is left, and no rounding that a scale would blow up
+    offset, spread = powered.mean(axis=0), powered.std(axis=0)
+    scale = np.where(spread > 1e-6 * largest, spread, np.float32(1))
+    powered -= offset
+    powered /= scale
+    return powered, first + offset, scale
 
 
 @dataclass(frozen=True)
@@ -105,14 +125,15 @@ class Head:
 
     def logits(self, features: keras.KerasTensor) -> keras.KerasTensor:
         """The same head as layers of Keras: features (B, F) in, logits (B, K) out, for a softmax behind them."""
-        ops, dense = keras.ops, keras.layers.Dense
-        powered = ops.sign(features) * ops.sqrt(ops.abs(features))
+        ops, dense = keras.ops, functools.partial(keras.layers.Dense, dtype="float32")
+        # Not the root of 0, whose slope is infinite: maps of what spoke for a class need the gradient.
+        powered = ops.sign(features) * ops.sqrt(ops.maximum(ops.abs(features), 1e-30))
         turn = dense(self.centres.shape[1], name="coordinates")
         at = turn(powered)
         near = dense(len(self.centres), name="centres")
         lengths = self.width * ops.sum(ops.square(at), axis=1, keepdims=True)
         alike = ops.exp(ops.minimum(near(at) - lengths, 0.0))
-        last = dense(len(self.bias), dtype="float32", name="logits")
+        last = dense(len(self.bias), name="logits")
         out = last(alike)
         turn.set_weights([self.coordinates.axes, -self.coordinates.mean @ self.coordinates.axes])
         near.set_weights([2 * self.width * self.centres.T, -self.width * np.sum(self.centres**2, axis=1)])
@@ -162,7 +183,8 @@ def solve(
     coordinates = Coordinates.of(features, seed=seed)
     at = coordinates(features)
     weighting = _weighting(labels, classes) if balanced else np.ones(len(labels))
-    tried, best = [], None
+    tried = list[Tried]()
+    best: tuple[float, float, float, float, np.ndarray] | None = None
     for width, penalty in product(WIDTHS, PENALTIES):
         scores = out_of_fold(similarity(at, at, width), labels, classes, folds, penalty, weighting)
         sharpness, loss = _sharpness(scores, labels)
@@ -170,6 +192,7 @@ def solve(
         tried.append(Tried(width, penalty, loss, float(right)))
         if best is None or loss < best[0]:
             best = loss, width, penalty, sharpness, scores
+    assert best is not None
     _, width, penalty, sharpness, scores = best
     weights, bias = _fitted(similarity(at, at, width), labels, classes, penalty, weighting)
     head = Head(coordinates, at, weights, bias, width, penalty, sharpness)
@@ -238,52 +261,3 @@ def _sharpness(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
 
     found = minimize_scalar(loss, bounds=(-3, 6), method="bounded", options={"xatol": 0.01})
     return float(np.exp(found.x)), float(found.fun)
-
-
-def best_set(
-    grams: Sequence[np.ndarray], labels: np.ndarray, classes: int, folds: np.ndarray
-) -> list[tuple[list[int], float]]:
-    """Which of several groups of features to stack: forward selection by accuracy out of fold, best group first.
-
-    Group after group is added to the end, and the best set on the way is taken: one step that does not help, as chance
-    may have it, stops nothing.
-
-    Args:
-        grams: for each group the products of all pairs of images (N, N), of standardised features.
-
-    Returns:
-        The sets in the order in which they grew, each with its accuracy, up to the one to take, which is the last.
-    """
-    chosen, left, grown = list[int](), list(range(len(grams))), list[tuple[list[int], float]]()
-    total = np.zeros_like(grams[0])
-    while left:
-        scored = []
-        for number in left:
-            scores = out_of_fold(gaussian(total + grams[number], USUAL[0]), labels, classes, folds, USUAL[1])
-            scored.append((float((scores.argmax(axis=1) == labels)[folds >= 0].mean()), -number))
-        accuracy, number = max(scored)
-        total += grams[-number]
-        chosen = [*chosen, -number]
-        left.remove(-number)
-        grown.append((chosen, accuracy))
-    most = max(accuracy for _, accuracy in grown)
-    return grown[: 1 + next(place for place, (_, accuracy) in enumerate(grown) if accuracy == most)]
-
-
-def gram(features: np.ndarray) -> np.ndarray:
-    """The products of all pairs of rows of power-normalised, standardised features, (N, N), float32."""
-    powered = power(features)
-    spread = powered.std(axis=0)
-    standard = (powered - powered.mean(axis=0)) / np.where(spread > 1e-6 * np.abs(powered).max(axis=0), spread, 1.0)
-    return standard @ standard.T
-
-
-def gaussian(products: np.ndarray, width: float) -> np.ndarray:
-    """The similarities (N, N) of images from the products of their features, in the mean square length of these.
-
-    >>> gaussian(np.eye(2), 0.5).round(3).tolist()
-    [[1.0, 0.368], [0.368, 1.0]]
-    """
-    lengths = np.diag(products)
-    alike = 2 * products - lengths[:, None] - lengths
-    return np.exp(np.minimum(alike, 0) * np.float32(width / lengths.mean()))
