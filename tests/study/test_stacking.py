@@ -77,7 +77,7 @@ def test_training_images_are_judged_out_of_fold(out, network, head):
 @pytest.mark.parametrize("head", HEADS)
 def test_a_wrong_label_is_judged_by_what_the_others_say(out, network, tmp_path, head):
     """Two bright images stand among the dark ones: learned so, yet judged as the others say."""
-    images = photographs(tmp_path / "set", count=12)
+    images = photographs(tmp_path / "set", count=40)
     moved = []
     for number in (3, 7):
         file = tmp_path / f"set/train/bee/{number:02}.png"

@@ -55,17 +55,11 @@ def of(network: keras.Model, images: keras.KerasTensor) -> tuple[list[Step], ker
 
 
 def called(step: Step, values: dict[int, tf.Tensor]):
-    """What the operation gives, in inference, of the values under the ids of the tensors that it reads.
-
-    A square root has slope 0 at 0, so that what no feature depends on has no gradient of NaN.
-    """
+    """What the operation gives, in inference, of the values under the ids of the tensors that it reads."""
     args, named = keras.tree.map_structure(lambda each: values.get(id(each), each), step.given)
     layer = isinstance(step.operation, keras.layers.Layer)
     if layer and "training" in inspect.signature(step.operation.call).parameters:
         named = named | {"training": False}
-    if type(step.operation).__name__ == "Sqrt":
-        above = args[0] > 0
-        return keras.ops.where(above, step.operation(keras.ops.where(above, args[0], 1)), 0)
     return step.operation(*args, **named)
 
 
@@ -102,7 +96,7 @@ def flipped(steps: Sequence[Step]) -> dict[int, frozenset[int]]:
         # Of several tensors that an operation reads, all that have places must lie the same way.
         axes = found.get(id(step.read[0]), frozenset()) if step.read else frozenset()
         if type(step.operation).__name__ == "Flip" and len(step.output.shape) == 4:
-            axis = step.operation.axis
+            axis = getattr(step.operation, "axis", None)
             axes ^= {1, 2} & {number % 4 for number in (range(4) if axis is None else np.ravel(axis).tolist())}
         found |= {id(tensor): axes for tensor in keras.tree.flatten(step.output)} if axes else {}
     return found
