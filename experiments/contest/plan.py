@@ -241,8 +241,8 @@ def _epochs_that_fit(
         model.train_on_batch(pixels, np.zeros(batch_size, int))
         times.append(time.monotonic() - started)
     count, folds = len(images.train), crossfit.FOLDS
-    step = 1.25 * min(times)  # reading and augmenting
+    step = 1.5 * min(times)  # reading, augmenting, and what is measured after each epoch
     epoch = folds * count / batch_size * step  # all folds without one, and once all of them
-    solved = (folds + 1) * count * 0.004  # the probe that each begins with
+    solved = (folds + 1) * count * 0.008  # the probe that each begins with
     fit = int((clock.left() - PAGES - HEADS * (count / 6000) ** 2 - solved) / max(epoch, 1e-9))
     return 0 if fit < FEWEST_EPOCHS else min(fit, wanted)
