@@ -20,7 +20,6 @@ from tl_keras.config import Options, option
 from tl_keras.data.layouts import IMAGE_SUFFIXES
 from tl_keras.errors import InputError
 from tl_keras.quiet import keras
-from tl_keras.reporting.explanations import Explained, sheet
 from tl_keras.study import trained
 
 KEEPS_RUN = False
@@ -77,13 +76,16 @@ def run(settings: Settings) -> None:
     names = names or tuple(f"class {number}" for number in range(probabilities.shape[1]))
     heats = evaluation.interpret.grad_cam(model, pixels, numbers)
     explained = [
-        Explained(
+        reporting.explanations.Explained(
             file.name, image, heat, names[number], float(row[number]), file.resolve().parent.name if known else None
         )
         for file, image, heat, number, row in zip(shown, pixels, heats, numbers, probabilities, strict=True)
         for known in [file.resolve().parent.name in names]
     ]
-    files.write_bytes(Path(settings.out), reporting.figures.png(sheet(explained, f"{path.stem}: where it looked")))
+    files.write_bytes(
+        Path(settings.out),
+        reporting.figures.png(reporting.explanations.sheet(explained, f"{path.stem}: where it looked")),
+    )
     judged = [each.right for each in explained if each.right is not None]
     right = f", {sum(judged)} of {len(judged)} right" if judged else ""
     print(f"{settings.out}: {len(shown)} of {len(settings.files)} images{right}")

@@ -12,7 +12,7 @@ from tl_keras.data import selection
 from tl_keras.errors import InputError
 from tl_keras.records import Record
 from tl_keras.run_folder import RunFolder
-from tl_keras.study import crossfit, single, stacking, voting
+from tl_keras.study import single
 from tl_keras.study.trial import Stacked, Trial, Voted, in_order
 
 
@@ -61,6 +61,8 @@ def run_one(trial: Trial, out: RunFolder) -> Record:
     """
     if out.record(trial.name).exists():
         return _finished(trial, records.read(out, trial.name))
+    from tl_keras.study import crossfit, stacking, voting  # they solve, by SciPy: not before there is work for it
+
     if isinstance(trial, Stacked):
         record = stacking.solved(trial, out)
     elif isinstance(trial, Voted):
