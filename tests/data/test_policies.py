@@ -1,6 +1,8 @@
 """What all policies promise: they repeat exactly, mirror nothing that may not be, and never touch what is measured."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -215,3 +217,15 @@ def test_answers_say_the_shares_of_mixed_images():
 def test_images_that_are_too_small_have_no_examples():
     with pytest.raises(InputError, match="view: expected"):
         policies.examples(random_images(2, 20, 28), SIZE, mirror=True)
+
+
+def test_every_policy_works_where_tensorflow_is_deterministic():
+    """As in a training, in a process that has made no layer of keras-cv before."""
+    code = (
+        "import numpy as np; from tl_keras import quiet; quiet.import_tensorflow();"
+        "from tl_keras.training import runtime; runtime.prepare(0); from tl_keras.data import policies;"
+        "print(len(policies.examples(np.zeros((2, 40, 40, 3), 'uint8'), (32, 32), True)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert done.stdout.split()[-1] == str(len(policies.NAMES))
