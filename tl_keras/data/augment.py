@@ -223,7 +223,7 @@ def _keras_cv_layers() -> dict:
     with tf.init_scope():  # made once, outside the graph that happens to be traced first
         from keras_cv import layers
 
-        # Layers ask for it when they are made, and where TensorFlow is deterministic it makes none. Nothing draws from it.
+        # Layers ask for it when they are made, and where TensorFlow is deterministic it makes none. It stays unused.
         tf.random.set_global_generator(tf.random.Generator.from_seed(0))
         made = [
             *(kind(value_range=(0, 255)) for kind in (layers.AutoContrast, layers.Equalization, layers.Solarization)),
