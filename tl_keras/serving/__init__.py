@@ -1,0 +1,13 @@
+"""Models answer requests: TensorFlow Serving's REST protocol over HTTP."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "addresses",
+        "json_answers",
+        "json_documents",
+        "json_tensors",
+    ],
+)
