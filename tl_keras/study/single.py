@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from tl_keras import transfer, values
 from tl_keras.data import selection, splits
@@ -19,6 +18,7 @@ from tl_keras.models import heads, model_file, networks
 from tl_keras.quiet import keras
 from tl_keras.records import Predictions, Record, Thumbnails
 from tl_keras.run_folder import RunFolder
+from tl_keras.study import projection
 from tl_keras.study.trial import Trial
 from tl_keras.training import runtime
 from tl_keras.training.schedules import Recipe
@@ -104,6 +104,7 @@ def _record(
         name: Predictions(split.ids, split.labels, fitted.probabilities(split)) for name, split in images.splits.items()
     }
     measured, arrays = _measured(trial, model, images)
+    kept, projected = projection.of(images.test, fitted.features)
     if choice:
         measured["early"] = values.to_json(choice)
     return Record(
@@ -117,8 +118,8 @@ def _record(
         train_accuracy=predicted.pop("train").accuracy,
         predictions=predicted,
         thumbnails=thumbnails(images.test, predicted["test"]),
-        measured={"learning_rate": recipe.learning_rate, "prefix_engine": fitted.prefix_engine} | measured,
-        arrays=arrays,
+        measured={"learning_rate": recipe.learning_rate, "prefix_engine": fitted.prefix_engine} | kept | measured,
+        arrays=projected | arrays,
     )
 
 
@@ -195,10 +196,4 @@ def thumbnails(test: Split, predicted: Predictions) -> Thumbnails:
     wrong = np.flatnonzero(~predicted.correct) if test.labelled else np.arange(0)
     surest = wrong[np.argsort(-predicted.probabilities.max(axis=1)[wrong], kind="stable")][:WRONG]
     rows = np.union1d(splits.drawn(len(test), SHOWN), surest)
-    return Thumbnails(rows, np.stack([_small(image) for image in test.images[rows]]))
-
-
-def _small(image: np.ndarray) -> np.ndarray:
-    picture = Image.fromarray(image.squeeze())
-    picture.thumbnail((SIDE, SIDE))
-    return np.asarray(picture).reshape(picture.height, picture.width, -1)
+    return Thumbnails(rows, np.stack([projection.small(image, SIDE) for image in test.images[rows]]))

@@ -11,7 +11,7 @@ import numpy as np
 
 from tl_keras.data import pipeline
 from tl_keras.data.augment import Augmentation
-from tl_keras.data.lazy import Rows
+from tl_keras.data.lazy import Rows, taken
 from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
 from tl_keras.quiet import keras
@@ -29,8 +29,8 @@ from tl_keras.transfer.strategies import Phase
 class Training:
     """What a training gave: numbers by epoch, time, how many parameters trained in its last phase.
 
-    `probabilities` answers what the network says of the images of a split: (N, classes), float32. `prefix_engine` is
-    who ran its frozen layers; None where it has none.
+    `probabilities` answers what the network says of a split, (N, classes), `features` what its last dense layer reads
+    of some rows, (rows, F), both float32. `prefix_engine` is who ran its frozen layers; None where it has none.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Training:
     parameters: int
     trainable_parameters: int
     probabilities: Callable[[Split], np.ndarray] = field(repr=False)
+    features: Callable[[Split, np.ndarray], np.ndarray] = field(repr=False)
     prefix_engine: str | None = None
 
 
@@ -87,7 +88,7 @@ def fit(
     write_history(out, name, progress)
     history = {column: [row[column] for row in progress.rows] for column in progress.rows[0]}
     parameters = strategies.count_parameters(model)
-    return Training(name, history, progress.seconds, *parameters, task.probabilities, task.prefix_engine)
+    return Training(name, history, progress.seconds, *parameters, task.probabilities, task.features, task.prefix_engine)
 
 
 def _ends(phases: Sequence[Phase], epochs: int) -> list[int]:
@@ -146,6 +147,15 @@ class _Task:
         if stored:
             return inference.probabilities(trained, *stored)
         return inference.probabilities(self.model, split.images, wanted=self.storage.engine)
+
+    def features(self, split: Split, rows: np.ndarray) -> np.ndarray:
+        """What the last dense layer reads of the images at `rows`; an InputError where the last layer is another."""
+        prefix, trained = self.finished
+        stored = activations.find(prefix, split, self.storage) if prefix else None
+        network = trained if stored else self.model
+        inputs = [each[rows] for each in stored] if stored else [taken(split.images, rows)]
+        before = frozen.before(network, strategies.last_dense(network))
+        return inference.outputs(before, inputs).astype("float32").reshape(len(rows), -1)
 
     @property
     def prefix_engine(self) -> str | None:
