@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_keras.evaluation.arms import Arm
-from tl_keras.reporting import sections
+from tl_keras.reporting import sections, tensorboard
 from tl_keras.run_folder import SAVED_MODELS, RunFolder
 from tl_keras.study import pages
 from tl_keras.study.pages import Run
@@ -22,6 +22,7 @@ def publish(out: RunFolder) -> None:
     kept = [arm for arm in run.arms if arm.first.trial["keep"]]
     print("drawing the report", flush=True)
     report = pages.write(out)
+    tensorboard.write(out, run.records)
     models = {arm.name: entry(arm, out) for arm in kept}
     for arm in kept:  # last, so that few runs are stopped between a new version and the results that name it
         models[arm.name] |= {"class_names": list(arm.first.class_names), "saved_model": str(_saved_model(run, arm))}
