@@ -13,7 +13,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops, ImageOps
 
 from tl_keras.evaluation.arms import Arm
 from tl_keras.files import write_bytes
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FOLDER = "record"
 EVENTS = "events.out.tfevents.record"  # of one name: written again, it takes its own place
+MARGIN = 20  # pixels
 ALWAYS = ("arm", "network", "strategy", "seed", "learning_rate")  # told even where all trials have the same
 
 Plain = bool | int | float | str
@@ -68,7 +69,8 @@ def metrics(record: Record) -> dict[str, float]:
     """
     known = bool((record.test.labels >= 0).all())
     of_test = {"test_accuracy": record.test.accuracy, "test_loss": record.test.loss} if known else {}
-    return of_test | {"train_accuracy": record.train_accuracy, "seconds": record.seconds}
+    # The HParams tab lists them by the alphabet: what counts comes first.
+    return of_test | {"train_accuracy": record.train_accuracy, "training_seconds": record.seconds}
 
 
 def _settings(record: Record) -> dict[str, Plain]:
@@ -149,9 +151,19 @@ def _images(record: Record) -> Iterator[Summary.Value]:
     """The confusion matrix as the report draws it, and the kept test images."""
     if (record.test.labels >= 0).all():
         matrix = error_figures.confusions([Arm(record.arm, record.title, (record,))])
-        yield _image("confusion_matrix", [figures.png(matrix)], "test images by true and by predicted class")
+        yield _image("confusion_matrix", [_cropped(figures.png(matrix))], "test images by true and predicted class")
     for kind, pngs in tensorboard_samples.samples(record).items():
         yield _image(f"test_images/{kind}", pngs, "what the network answers, and how sure it is; the surest first")
+
+
+def _cropped(png: bytes) -> bytes:
+    """A PNG file without its white margins, which would leave little of the picture on TensorBoard's small cards."""
+    file = BytesIO()
+    with Image.open(BytesIO(png)) as opened:
+        picture = opened.convert("RGB")
+    drawn = picture.crop(ImageChops.invert(picture).getbbox())
+    ImageOps.expand(drawn, MARGIN, "white").save(file, format="PNG")
+    return file.getvalue()
 
 
 def _image(tag: str, pngs: Sequence[bytes], description: str) -> Summary.Value:

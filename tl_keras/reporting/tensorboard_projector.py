@@ -14,7 +14,7 @@ from tl_keras.records import Record
 
 CONFIG, VECTORS, METADATA, SPRITE = "projector_config.pbtxt", "vectors.tsv", "metadata.tsv", "sprite.png"
 PARTS = ("rows", "features", "images")
-COLUMNS = ("label", "prediction", "answer", "probability", "file")
+COLUMNS = ("label", "prediction", "right", "probability", "test_image")  # it begins with the first by the alphabet
 
 
 def files(record: Record) -> dict[str, bytes]:
@@ -77,9 +77,9 @@ def _metadata(record: Record, rows: np.ndarray) -> list[str]:
     """A header, and what is said of each image: the projector colours points by any of these columns."""
     test, names = record.test, np.array([*record.class_names, ""])  # the last one is that of -1: a hidden label
     labels, classes = test.labels[rows], test.classes[rows]
-    answers = np.where(labels < 0, "", np.where(labels == classes, "right", "wrong"))
+    right = np.where(labels < 0, "", np.where(labels == classes, "yes", "no"))
     sure = [f"{chance:.4f}" for chance in test.probabilities[rows].max(axis=1)]
-    found = zip(names[labels], names[classes], answers, sure, test.ids[rows], strict=True)
+    found = zip(names[labels], names[classes], right, sure, test.ids[rows], strict=True)
     return ["\t".join(COLUMNS), *("\t".join(_in_a_cell(each) for each in line) for line in found)]
 
 

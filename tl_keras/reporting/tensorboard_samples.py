@@ -32,7 +32,7 @@ def samples(record: Record) -> dict[str, list[bytes]]:
     for row, image in zip(record.thumbnails.rows, record.thumbnails.images, strict=True):
         truth, answer, sure = test.labels[row], test.classes[row], float(test.probabilities[row].max())
         kind = "hidden" if truth < 0 else "right" if truth == answer else "wrong"
-        text = [(f"true: {names[truth]}", INK), (f"{sure:.0%} {names[answer]}", KINDS[kind])]
+        text = [(f"true: {names[truth]}", INK), (f"said: {names[answer]}", KINDS[kind]), (f"{sure:.1%} sure", INK)]
         found[kind].append((sure, _card(image, text, KINDS[kind])))
     # By sureness alone: equally sure ones stay in the order of the test images.
     ordered = {kind: sorted(cards, key=lambda card: -card[0]) for kind, cards in found.items() if cards}
