@@ -1,0 +1,47 @@
+"""TensorFlow Serving's toy model, y = x / 2 + 2, and its relatives, made anew with graphs and sessions."""
+
+from pathlib import Path
+
+from tl_keras.quiet import tf
+
+PREDICT, CLASSIFY, REGRESS = (f"tensorflow/serving/{verb}" for verb in ("predict", "classify", "regress"))
+
+
+def half_plus_two(folder: Path, plus: float = 2.0) -> Path:
+    """Write it to the folder of a version.
+
+    x of `serving_default` may have any shape. The others read x from serialized examples, or take x2 as floats.
+    """
+    tf1 = tf.compat.v1
+    with tf1.Graph().as_default(), tf1.Session() as session:
+        examples = tf1.placeholder(tf.string, name="tf_example")
+        features = {
+            "x": tf1.FixedLenFeature([1], tf.float32),
+            "x2": tf1.FixedLenFeature([1], tf.float32, default_value=[0.0]),
+        }
+        parsed = tf1.parse_example(examples, features)
+        x, x2 = tf1.placeholder(tf.float32, name="x"), tf.identity(parsed["x2"], name="x2")
+        a, b, c = (tf1.get_variable(name, initializer=value) for name, value in {"a": 0.5, "b": plus, "c": 3.0}.items())
+        y = tf.add(a * x, b, name="y")
+        of_example = tf.add(a * parsed["x"], b, name="y1"), tf.add(a * parsed["x"], c, name="y2")
+        y3 = tf.add(a * x2, c, name="y3")
+        session.run(tf1.global_variables_initializer())
+        builder = tf1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(
+            session, ["serve"], {
+                "serving_default": signature(PREDICT, x=x, outputs={"y": y}),
+                "regress_x_to_y": signature(REGRESS, inputs=examples, outputs={"outputs": of_example[0]}),
+                "regress_x_to_y2": signature(REGRESS, inputs=examples, outputs={"outputs": of_example[1]}),
+                "regress_x2_to_y3": signature(REGRESS, inputs=x2, outputs={"outputs": y3}),
+                "classify_x_to_y": signature(CLASSIFY, inputs=examples, outputs={"scores": of_example[0]}),
+                "classify_x2_to_y3": signature(CLASSIFY, inputs=x2, outputs={"scores": y3}),
+            },
+        )  # fmt: skip
+        builder.save()
+    return folder
+
+
+def signature(method, outputs, **inputs):
+    build = tf.compat.v1.saved_model.utils.build_tensor_info
+    given, made = ({name: build(tensor) for name, tensor in tensors.items()} for tensors in (inputs, outputs))
+    return tf.compat.v1.saved_model.signature_def_utils.build_signature_def(given, made, method)
