@@ -96,6 +96,8 @@ def test_the_run_folder_holds_what_was_promised(study):
             f"records/{name}.npz",
             f"models/{name}.keras",
             f"checkpoints/{name}.npz",
+            f"tensorboard/{name}/record/events.out.tfevents.record",
+            f"tensorboard/{name}/record/projector_config.pbtxt",
         ]
     expected += [f"plots/{name}.png" for name in ("comparison", "learning_curves", "confusion")]
     assert [path for path in expected if not (study.folder / path).is_file()] == []

@@ -109,5 +109,5 @@ def _title(record: Record) -> str:
     width = said.get("width") if isinstance(said, Mapping) else None
     shown = record.arrays["projector.features"].shape[1]
     if width in (None, shown):
-        return "what the last layer reads"
-    return f"what the last layer reads ({shown} principal components of {width}: {variance:.0%} of the variance)"
+        return "features"
+    return f"features ({shown} principal components of {width}: {variance:.0%} of the variance)"

@@ -7,7 +7,7 @@ and that hidden images are predicted with, has learned from all of them.
 from __future__ import annotations
 
 import resource
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from tl_keras.models import heads, model_file
 from tl_keras.quiet import keras
 from tl_keras.records import TEST, Predictions, Record
 from tl_keras.run_folder import RunFolder
-from tl_keras.study import single
+from tl_keras.study import projection, single
 from tl_keras.study.trial import Trial
 from tl_keras.training import inference
 from tl_keras.training.schedules import Recipe
@@ -99,6 +99,7 @@ def trained(trial: Trial, out: RunFolder) -> Record:
     learned = float((said.pop("train").argmax(axis=1) == images.train.labels).mean())
     return record_of(
         trial, images, folds, judged(images, folds, chances, said),
+        features=last.features if images.comes_with_test else None,  # not of images that the network has learned
         history=_mean([fit.history for fit in fits]),
         seconds=last.seconds + sum(fit.seconds for fit in fits), train_accuracy=learned,
         parameters=last.parameters, trainable_parameters=last.trainable_parameters,
@@ -131,20 +132,32 @@ def _fitted(
     return network, fitted, recipe
 
 
-def record_of(trial: Trial, images: ImageData, folds: np.ndarray, predictions, **numbers) -> Record:
-    """The record of a trial that judges training images out of fold."""
+def record_of(
+    trial: Trial,
+    images: ImageData,
+    folds: np.ndarray,
+    predictions,
+    features: Callable[[Split, np.ndarray], np.ndarray] | None = None,
+    **numbers,
+) -> Record:
+    """The record of a trial that judges training images out of fold.
+
+    Args:
+        features: of some rows of the images that are judged, as `projection.of` has it; None where there are none.
+    """
     own = not images.comes_with_test
     shown = images.train.take(np.flatnonzero(folds >= 0)) if own else images.test
     said = single.said_of(images) | {"out_of_fold": own, "test_images": len(shown)}
+    kept, projected = projection.of(shown, features) if features else ({}, {})
     # Of the process up to now: what it needs beside what ran before cannot be told.
-    numbers["measured"] |= {"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000}
+    numbers["measured"] |= kept | {"peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000}
     return Record(
         trial=trial.to_json(),
         class_names=images.class_names,
         data=said,
         predictions=predictions,
         thumbnails=single.thumbnails(shown, predictions[TEST]),
-        arrays={"folds": folds},
+        arrays={"folds": folds} | projected,
         **numbers,
     )
 

@@ -42,13 +42,14 @@ def solved(trial: Stacked, out: RunFolder) -> Record:
         model_file.save(network, out.model(trial.name), trial.view, images.class_names)
     learned = float((said.pop("train").argmax(axis=1) == images.train.labels).mean())
     predictions = crossfit.judged(images, folds, chances, said)
+    of_judged = features[TEST] if images.comes_with_test else features["train"][folds >= 0]
     judged = predictions.get(crossfit.OUT_OF_FOLD, predictions[TEST])
     row = {"epoch": 1, "loss": float("nan"), "accuracy": learned, "val_loss": judged.loss}
     history = {key: [value] for key, value in {**row, "val_accuracy": judged.accuracy, "learning_rate": 0.0}.items()}
     return crossfit.record_of(
-        trial, images, folds, predictions, history=history, seconds=time.perf_counter() - started,
-        train_accuracy=learned, parameters=network.count_params(),
-        trainable_parameters=strategies.last_dense(network).count_params(),
+        trial, images, folds, predictions, features=lambda _, rows: of_judged[rows],
+        history=history, seconds=time.perf_counter() - started, train_accuracy=learned,
+        parameters=network.count_params(), trainable_parameters=strategies.last_dense(network).count_params(),
         measured=measured | {"blocks": [block.title for block in trial.blocks]},
     )  # fmt: skip
 
