@@ -52,6 +52,7 @@ def run(settings: Settings) -> None:
     labels = versions.labels(settings.labels) if settings.labels is not None else {}
     listener = server.bound(settings.host, settings.port)
     quiet.import_tensorflow()
+    quiet.tf.get_logger().setLevel("ERROR")  # its advice is for those who write models
     models = store.Store(folder, settings.versions, labels)
     most = limits.Limits(
         settings.body * limits.MEBI, settings.pixels * 10**6, settings.images, settings.sending, settings.waiting,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -129,7 +130,7 @@ class Answering:
         if not signature or signature.method != method or set(signature.inputs) != {"inputs"}:
             fitting = [each for each, said in version.loaded.signatures.items() if said.method == method]
             raise InputError(
-                f"signature_name: expected one of the method {method} ({', '.join(fitting) or 'there is none'}), received "
+                f"signature_name: expected one of the method {method} ({', '.join(fitting) or 'none'}), received "
                 f"{name}; name such a one"
             )
         if signature.inputs["inputs"].dtype != "string":
@@ -201,6 +202,9 @@ def _class_index(document: dict[str, Any], told: Images) -> int | None:
 
 
 def _first(error: BaseException) -> str:
-    """The beginning of what TensorFlow says, without the graph that it adds."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    """What TensorFlow says in one line, without the places in the graph that it adds."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith(_ADDED)]
+    return re.sub(r"\s*\[?\[?\{\{.*?\}\}\]?\]?\s*", "", lines[0])[:200] if lines else type(error).__name__
+
+
+_ADDED = ("Graph execution error", "Detected at node", "  ", "\t", "<stack traces")

@@ -20,8 +20,8 @@ from tl_keras.quiet import tf
 from tl_keras.transfer.engine import OPSET, TOLERANCE
 
 OUTPUTS = ("logits", "probabilities")
-# As constants of a graph weights are copied in each step of the conversion.
-MOST_WEIGHTS = 200e6  # bytes
+MOST_WEIGHTS = 200e6  # bytes: of larger networks the conversion takes long, and they gain little or nothing
+LARGE_CONSTANT = 2**20  # bytes
 TRIED = (1, 8)  # images: a request when little is asked, and a batch when much is
 TRIES, TRY_SECONDS = 5, 0.5
 
@@ -117,30 +117,60 @@ def _with_onnxruntime(function: Any, view: View) -> Run:
     options.intra_op_num_threads = 1  # a batch is parted among threads that need not meet after each layer
     options.log_severity_level = 4  # what it refuses is said as an exception
     session = onnxruntime.InferenceSession(_converted(function, view), options, providers=["CPUExecutionProvider"])
+    (images_name,) = (each.name for each in session.get_inputs())
     pool = ThreadPoolExecutor(cores, "onnxruntime")
+
+    def run_piece(piece: np.ndarray) -> list[np.ndarray]:
+        return session.run(None, {images_name: piece.astype(np.float32)})
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
         pieces = np.array_split(images, min(cores, len(images)))
-        parts = list(pool.map(lambda piece: session.run(OUTPUTS, {"images": piece.astype(np.float32)}), pieces))
-        return {name: np.concatenate(outputs) for name, outputs in zip(OUTPUTS, zip(*parts, strict=True), strict=True)}
+        parts = zip(*pool.map(run_piece, pieces), strict=True)
+        return {name: np.concatenate(outputs) for name, outputs in zip(OUTPUTS, parts, strict=True)}
 
     return run
 
 
 def _converted(function: Any, view: View) -> bytes:
-    """The network as an ONNX model, without the names of classes, which are texts."""
+    """The network as an ONNX model: `OUTPUTS` of images, without the names of classes, which are texts.
+
+    Weights of a megabyte and more are put in at the end: as constants they would be copied in every step of the
+    conversion, which took 20 seconds of ResNet50 instead of 4.
+    """
     # Else each of the converter's steps works on a copy of all, in case it fails.
     os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")
     import tf2onnx
+    from onnx import numpy_helper
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
 
-    def outputs(images: tf.Tensor) -> dict[str, tf.Tensor]:
+    def outputs(images: tf.Tensor) -> list[tf.Tensor]:
         found = function(images=images)
-        return {name: tf.identity(found[name], name=name) for name in OUTPUTS}
+        return [found[name] for name in OUTPUTS]
 
-    signature = [tf.TensorSpec((None, *view.shape), tf.float32, name="images")]
-    model, _ = tf2onnx.convert.from_function(
-        tf.function(outputs, autograph=False), input_signature=signature, opset=OPSET
+    images = tf.TensorSpec((None, *view.shape), tf.float32, name="images")
+    frozen = convert_variables_to_constants_v2(tf.function(outputs, autograph=False).get_concrete_function(images))
+    graph = frozen.graph.as_graph_def()
+    large = _lifted(graph)
+    names = [output.name for output in frozen.outputs]
+    model, _ = tf2onnx.convert.from_graph_def(
+        graph, input_names=[frozen.inputs[0].name, *large], output_names=names, opset=OPSET
     )
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in large.items())
+    del model.graph.input[1:]
     return model.SerializeToString()
+
+
+def _lifted(graph: Any) -> dict[str, np.ndarray]:
+    """Make inputs of the large constants of a graph, and give their values by the names of these inputs."""
+    large = {}
+    for node in graph.node:
+        if node.op == "Const" and node.attr["value"].tensor.ByteSize() >= LARGE_CONSTANT:
+            array, dtype = tf.make_ndarray(node.attr["value"].tensor), node.attr["dtype"].type
+            node.op = "Placeholder"
+            node.ClearField("attr")
+            node.attr["dtype"].type = dtype
+            node.attr["shape"].shape.CopyFrom(tf.TensorShape(array.shape).as_proto())
+            large[f"{node.name}:0"] = array
+    return large
