@@ -63,7 +63,7 @@ def test_another_process_reads_the_transformer_and_the_saved_model_alike(run):
     images = np.random.default_rng(0).uniform(0, 255, (3, 28, 28, 3)).astype("float32")
     loaded = model_file.load(folder / entry["model"]).predict(images, verbose=0)
     served = tf.saved_model.load(str(folder.parent / entry["saved_model"]))  # kept: its function does not keep it alive
-    np.testing.assert_allclose(loaded, served.serve(images), atol=1e-6)
+    np.testing.assert_allclose(loaded, served.pixels(images)["probabilities"], atol=1e-6)
     assert loaded.shape == (3, 10)
 
 

@@ -197,9 +197,9 @@ for name, entry in results.items():
     train = part[name[0]].train
     found[name] = {
         "loads": loads,
-        "difference": float(np.abs(served.serve(images) - probabilities).max()),
+        "difference": float(np.abs(served.pixels(images)["probabilities"] - probabilities).max()),
         "spread": float(np.ptp(probabilities[:, 0])),
-        "labels": open(entry["saved_model"] + "/assets.extra/labels.txt").read().split(),
+        "labels": open(entry["saved_model"] + "/assets/labels.txt").read().split(),
         "written": float(np.abs(probabilities.max(axis=1) - [float(row["probability"]) for row in rows]).max()),
         "same": [entry["class_names"][k] for k in probabilities.argmax(axis=1)] == [row["prediction"] for row in rows],
         "true": [str(k) for k in digits.test.labels[[place[row["id"]] for row in rows]]] == [r["label"] for r in rows],

@@ -134,12 +134,12 @@ import json, sys
 import numpy as np, tensorflow as tf
 images = np.load("images.npy")
 served = tf.saved_model.load(sys.argv[1])
-answers = [served.serve(images.astype("float32")).numpy()]
+answers = [served.pixels(images.astype("float32"))["probabilities"].numpy()]
 ours = [name for name in sys.modules if name.startswith("tl_keras")]
 import keras
 import tl_keras.models.stn
 model = keras.models.load_model("stn.keras", safe_mode=True)
-answers += [model.predict(images, verbose=0), served.serve(images.astype("float32")).numpy()]
+answers += [model.predict(images, verbose=0), served.pixels(images.astype("float32"))["probabilities"].numpy()]
 print(json.dumps([[probabilities.tolist() for probabilities in answers], ours]))
 """
 
@@ -147,7 +147,7 @@ print(json.dumps([[probabilities.tolist() for probabilities in answers], ours]))
 def test_a_fresh_process_loads_it_from_both_files(tmp_path):
     model = moved(stn_network.build((28, 28, 3), 10))
     model_file.save(model, tmp_path / "stn.keras", View((28, 28)), tuple("0123456789"))
-    version = saved_model.export(model, tuple("0123456789"), tmp_path / "served")
+    version = saved_model.export(model, View((28, 28)), tuple("0123456789"), tmp_path / "served")
     np.save(tmp_path / "images.npy", IMAGES)
     expected = model.predict(IMAGES, verbose=0)
     done = python("-c", FRESH, version, folder=tmp_path)

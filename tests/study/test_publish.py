@@ -6,11 +6,17 @@ from dataclasses import replace
 import pytest
 
 from tests.made_up_records import made_up_record, write_run
+from tl_keras.data.selection import Selection
+from tl_keras.data.view import View
 from tl_keras.evaluation.arms import arms_of
 from tl_keras.export import saved_model
 from tl_keras.models import model_file
 from tl_keras.run_folder import SAVED_MODELS, RunFolder
 from tl_keras.study import pages, publish
+from tl_keras.study.trial import Trial
+from tl_keras.training.schedules import Recipe
+
+TRIAL = Trial("full", "full", "", Selection("digits"), View((16, 16)), "mobilenet_0.25", Recipe(2, 32, 1e-3))
 
 
 @pytest.fixture
@@ -20,14 +26,15 @@ def out(isolated_place, monkeypatch):
     config = {"experiment": "finetune", "settings": settings, "data": {"name": "made up"}}
     out = RunFolder.create(isolated_place / "run", config)
     made = [made_up_record(name, images=20) for name in ("full", "probe")]
-    write_run(arms_of([replace(record, trial={**record.trial, "keep": True}) for record in made]), out)
+    write_run(arms_of([replace(record, trial={**TRIAL.to_json(), **record.trial}) for record in made]), out)
     monkeypatch.setattr(pages, "write", lambda out: pages.compose(out.path))
     monkeypatch.setattr(model_file, "load", lambda path: path.name)
+    monkeypatch.setattr(model_file, "said_of", lambda path: (TRIAL.view, ("a", "b", "c")))
     monkeypatch.setattr(saved_model, "export", exported)
     return out
 
 
-def exported(model, class_names, folder):
+def exported(model, view, class_names, folder, card):
     with saved_model._unfinished(folder) as unfinished:
         (unfinished / "saved_model.pb").write_text(model)
         return saved_model._numbered(unfinished)

@@ -201,8 +201,8 @@ def test_auto_takes_the_faster_one(monkeypatch, faster):
 
 
 def test_a_network_is_converted_once_for_all_its_images(monkeypatch):
-    network, convert, calls = convolutional(), engine._converted, []
-    monkeypatch.setattr(engine, "_converted", lambda *given: calls.append(1) or convert(*given))
+    network, convert, calls = convolutional(), engine.to_onnx, []
+    monkeypatch.setattr(engine, "to_onnx", lambda *given: calls.append(1) or convert(*given))
     for seen in (images(), images(count=5)):
         engine.choose(network, [seen], "onnxruntime")
     assert len(calls) == 1

@@ -59,7 +59,7 @@ def run(settings: Settings) -> None:
         InputError: no such run or images, a network that does not say how it sees images, no image that can be read.
     """
     path = trained.find(Path(settings.run), settings.model)
-    view, class_names = said_of(path)
+    view, class_names = models.model_file.said_of(path)
     names, files = zip(*find(settings.images), strict=True)
     quiet.import_tensorflow()
     answers, unreadable = predict(path, view, class_names, files)
@@ -72,24 +72,6 @@ def run(settings: Settings) -> None:
     print(reporting.content.Table("", predictions_csv.HEADER, rows[:SHOWN]).text)
     if len(rows) > SHOWN:
         print(f"... and {len(rows) - SHOWN:,} more; --out FILE.csv writes all")
-
-
-def said_of(path: Path) -> tuple[View, tuple[str, ...]]:
-    """How the network in a file sees images, and what its classes are called.
-
-    Raises:
-        InputError: the file does not say so.
-
-    >>> said_of(Path("runs/finetune/monday/models/full.keras"))  # doctest: +SKIP
-    (View(size=(224, 224), ...), ('ant', 'bee'))
-    """
-    view, class_names = models.model_file.view(path), models.model_file.class_names(path)
-    if view is None or class_names is None:
-        raise InputError(
-            f"RUN: expected a model file that a run wrote, with a view and class names, received {path} without; name "
-            "one in the models/ of a run"
-        )
-    return view, class_names
 
 
 def find(given: Sequence[str]) -> list[tuple[str, Path]]:
@@ -130,7 +112,7 @@ def predict(
     Raises:
         InputError: no file can be read, or the network in `path` is not one of this view and these classes.
 
-    >>> predict(path, *said_of(path), [Path("cat.jpg")])  # doctest: +SKIP
+    >>> predict(path, *models.model_file.said_of(path), [Path("cat.jpg")])  # doctest: +SKIP
     ([('cat', 0.98)], {})
     """
     training.runtime.prepare(seed=0)

@@ -71,12 +71,12 @@ def grad_cam(model: keras.Model, images: np.ndarray, classes: int | Sequence[int
     (2, 7, 7)
     """
     _check_images(model, images)
-    network = _Network(model)
+    network = GradCam(model)
     wanted = None if classes is None else _checked(classes, len(images), network.output.shape[-1])
     found = []
     for start in range(0, len(images), BATCH):
         rows = slice(start, start + BATCH)
-        found.append(network.maps(images[rows], None if wanted is None else wanted[rows]))
+        found.append(network(tf.constant(images[rows]), None if wanted is None else tf.constant(wanted[rows])).numpy())
     return np.concatenate(found)
 
 
@@ -130,8 +130,16 @@ def _checked(classes: int | Sequence[int], count: int, known: int) -> np.ndarray
     return np.broadcast_to(numbers, (count,))
 
 
-class _Network:
-    """A network step by step, so that what its head reads of a map is told from what later layers make of it."""
+class GradCam:
+    """`grad_cam` of one network as TensorFlow operations: a graph that is saved can hold it.
+
+    Called with images (B, H, W, C) and classes (B,), or None for the predicted ones, it gives maps (B, h, w). It goes
+    through the network step by step, so that what its head reads of a map is told from what later layers make of it.
+    A network without a map is an InputError.
+
+    >>> GradCam(model)(tf.zeros((2, 224, 224, 3)), tf.constant([0, 0])).shape  # doctest: +SKIP
+    TensorShape([2, 7, 7])
+    """
 
     def __init__(self, model: keras.Model):
         self.input = keras.Input(model.inputs[0].shape[1:], dtype=model.inputs[0].dtype)
@@ -152,6 +160,7 @@ class _Network:
             )
         voters = steps.summed_softmaxes(self.output, self.maker)
         self.voters = voters if voters and voters[0] is not self.output else []
+        self.added: list[keras.layers.Layer] = []
         self.logits = [self._logits(tensor) for tensor in self.voters or [self.output]]
 
     def _logits(self, tensor: keras.KerasTensor) -> keras.KerasTensor:
@@ -161,13 +170,12 @@ class _Network:
             return self._logits(step.read[0]) if steps.is_softmax(step.operation) else tensor
         if step.operation.activation is keras.activations.linear:
             return tensor
-        config = step.operation.get_config() | {"activation": None, "name": f"{step.operation.name}_linear"}
-        linear = keras.layers.Dense.from_config(config)
+        linear = heads.linear(step.operation)
+        self.added.append(linear)
         self.steps.append(step._replace(operation=linear, output=linear(step.read[0])))
-        heads.copy_state(step.operation, linear)
         return self.steps[-1].output
 
-    def maps(self, images: np.ndarray, classes: np.ndarray | None) -> np.ndarray:
+    def __call__(self, images: tf.Tensor, classes: tf.Tensor | None = None) -> tf.Tensor:
         """The maps of some images, added."""
         # Recorded is what comes of a watched tensor: of pooled maps the head alone, no layer that sees places.
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
@@ -178,9 +186,9 @@ class _Network:
             gradient = tape.gradient(score, copies[id(read)], unconnected_gradients=tf.UnconnectedGradients.ZERO)
             if kept is not read:
                 gradient = tape.gradient(values[id(read)], values[id(kept)], gradient)
-            parts.append(np.flip(_weighted(_grid(values[id(kept)]), _grid(gradient)), tuple(axes)))
-        largest = max(parts, key=lambda part: part[0].size)
-        return np.maximum(sum(_spread(part, largest) for part in parts), 0).astype("float32")
+            parts.append(tf.reverse(_weighted(_grid(values[id(kept)]), _grid(gradient)), sorted(axes)))
+        largest = max((tuple(part.shape[1:]) for part in parts), key=math.prod)
+        return tf.nn.relu(tf.add_n([_spread(part, largest) for part in parts]))
 
     def _run(self, pixels: tf.Tensor, tape: tf.GradientTape) -> tuple[dict[int, tf.Tensor], dict[int, tf.Tensor]]:
         """The values of the logits and of what is shown, and the copies of it that the head reads."""
@@ -204,11 +212,11 @@ class _Network:
                     values.pop(id(tensor), None)
         return values, copies
 
-    def _scores(self, logits: list[tf.Tensor], classes: np.ndarray | None) -> tf.Tensor:
+    def _scores(self, logits: list[tf.Tensor], classes: tf.Tensor | None) -> tf.Tensor:
         """What is asked about, of each image: the logit of the class, or of a vote the logarithm of its probability."""
         if not self.voters:
-            return tf.gather(logits[0], np.argmax(logits[0], axis=1) if classes is None else classes, batch_dims=1)
-        asked = np.argmax(self._vote([tf.nn.softmax(each) for each in logits]), axis=1) if classes is None else classes
+            return tf.gather(logits[0], tf.argmax(logits[0], axis=1) if classes is None else classes, batch_dims=1)
+        asked = tf.argmax(self._vote([tf.nn.softmax(each) for each in logits]), axis=1) if classes is None else classes
         column = tf.one_hot(asked, logits[0].shape[1])
         chances = [_log_chance(each, column) for each in logits]
         # Of very unlikely classes no probability is left in 32 bits: their ratios are enough.
@@ -226,16 +234,17 @@ def _log_chance(logits: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
     return -tf.math.softplus(tf.reduce_logsumexp(logits - 1e9 * column, axis=1, keepdims=True) - own)
 
 
-def _weighted(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-    return np.einsum("nhwk,nk->nhw", features, gradients.mean(axis=(1, 2)))
+def _weighted(features: tf.Tensor, gradients: tf.Tensor) -> tf.Tensor:
+    return tf.einsum("nhwk,nk->nhw", features, tf.reduce_mean(gradients, axis=(1, 2)))
 
 
-def _spread(part: np.ndarray, largest: np.ndarray) -> np.ndarray:
+def _spread(part: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     """Maps (N, h, w) on the grid of the largest, with the same sum: a logit's share does not grow by being resized."""
-    if part.shape == largest.shape:
+    own = tuple(part.shape[1:])
+    if own == size:
         return part
-    resized = np.stack([_resized(each, largest.shape[1:]) for each in part])
-    return resized * (part[0].size / largest[0].size)
+    resized = tf.image.resize(part[..., None], size, antialias=True)[..., 0]
+    return resized * (math.prod(own) / math.prod(size))
 
 
 def _resized(heat: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
@@ -243,10 +252,10 @@ def _resized(heat: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     return np.asarray(Image.fromarray(heat.astype("float32")).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def _grid(tensor: tf.Tensor) -> np.ndarray:
+def _grid(tensor: tf.Tensor) -> tf.Tensor:
     """A map (N, h, w, K), float32; of tokens (N, T, K) those of the image on their grid."""
-    values = np.asarray(keras.ops.convert_to_numpy(tensor), "float32")
-    if values.ndim == 4:
+    values = tf.cast(tensor, "float32")
+    if len(values.shape) == 4:
         return values
     tokens = values.shape[1]
     side = math.isqrt(tokens)
@@ -255,7 +264,7 @@ def _grid(tensor: tf.Tensor) -> np.ndarray:
             f"model: expected tokens on a square grid, with a class token before them or without, received {tokens}; "
             "give a network that sees square images"
         )
-    return values[:, tokens - side**2 :].reshape(len(values), side, side, -1)
+    return tf.reshape(values[:, tokens - side**2 :], (-1, side, side, values.shape[2]))
 
 
 def _head(called: Sequence[Step]) -> Iterable[tuple[int, list[keras.KerasTensor]]]:

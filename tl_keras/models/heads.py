@@ -40,6 +40,34 @@ def with_softmax(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, softmax(model.output), name=model.name)
 
 
+def before_softmax(model: keras.Model) -> keras.Model | None:
+    """The same layers up to what the softmax at the end reads, the logits (B, classes); None without such an end.
+
+    >>> before_softmax(with_softmax(keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]))).output_shape
+    (None, 3)
+    """
+    last = keras.Model(model.inputs, model.outputs).operations[-1]
+    if _is_softmax(last):
+        return keras.Model(model.inputs, last.input, name=model.name)
+    if isinstance(last, keras.layers.Dense) and last.activation is keras.activations.softmax:
+        return keras.Model(model.inputs, linear(last)(last.input), name=model.name)
+    return None
+
+
+def linear(dense: keras.layers.Dense) -> keras.layers.Dense:
+    """A dense layer with the same weights and no activation.
+
+    >>> network = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3, activation="softmax")])
+    >>> linear(network.layers[0]).activation is keras.activations.linear
+    True
+    """
+    config = dense.get_config() | {"activation": None, "name": f"{dense.name}_linear"}
+    new = keras.layers.Dense.from_config(config)
+    new.build((None, dense.kernel.shape[0]))
+    copy_state(dense, new)
+    return new
+
+
 def mirrored(model: keras.Model) -> keras.Model:
     """What `model` gives, logits say, averaged over each image and its mirror image; it shares the layers of `model`.
 

@@ -109,6 +109,24 @@ def class_names(path: Path) -> tuple[str, ...] | None:
     return said[1] if said else None
 
 
+def said_of(path: Path) -> tuple[View, tuple[str, ...]]:
+    """How the network in a file sees images, and what its classes are called.
+
+    Raises:
+        InputError: as `view`, or the file does not say so.
+
+    >>> said_of(Path("runs/finetune/monday/models/full.keras"))  # doctest: +SKIP
+    (View(size=(224, 224), ...), ('ant', 'bee'))
+    """
+    said = _said(path)
+    if said is None:
+        raise InputError(
+            f"RUN: expected a model file that a run wrote, with a view and class names, received {path} without; name "
+            "one in the models/ of a run"
+        )
+    return said
+
+
 def _said(path: Path) -> tuple[View, tuple[str, ...]] | None:
     if not zipfile.is_zipfile(path):
         return None

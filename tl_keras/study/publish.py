@@ -10,7 +10,7 @@ from typing import Any
 from tl_keras.evaluation.arms import Arm
 from tl_keras.reporting import sections, tensorboard
 from tl_keras.run_folder import SAVED_MODELS, RunFolder
-from tl_keras.study import pages
+from tl_keras.study import outgoing, pages
 from tl_keras.study.pages import Run
 
 
@@ -82,9 +82,9 @@ def _saved_model(run: Run, arm: Arm) -> Path:
     before = _exported_before(run, arm)
     if before and os.path.isfile(before / "saved_model.pb"):
         return before
-    folder = SAVED_MODELS / f"{run.config['experiment']}-{arm.name}"
-    model = model_file.load(run.out.model(arm.first.name))
-    return saved_model.export(model, arm.first.class_names, folder)
+    path, going = run.out.model(arm.first.name), outgoing.of_arm(run, arm)
+    view, class_names = model_file.said_of(path)
+    return saved_model.export(model_file.load(path), view, class_names, SAVED_MODELS / going.name, going.card)
 
 
 def _exported_before(run: Run, arm: Arm) -> Path | None:

@@ -193,7 +193,7 @@ def _with_onnxruntime(network: keras.Model, batch: Sequence[np.ndarray]) -> Engi
     options.intra_op_num_threads = 1
     options.log_severity_level = 4  # what it refuses is said as an exception
     try:
-        content = _converted(network, batch)
+        content = to_onnx(network, batch)
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # converter and runtime raise whatever they like
         reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -214,8 +214,12 @@ def _with_onnxruntime(network: keras.Model, batch: Sequence[np.ndarray]) -> Engi
     return Engine(_name(ONNXRUNTIME), run)
 
 
-def _converted(network: keras.Model, batch: Sequence[np.ndarray]) -> bytes:
-    """The network in inference mode as an ONNX model."""
+def to_onnx(network: keras.Model, batch: Sequence[np.ndarray]) -> bytes:
+    """The network in inference mode as an ONNX model, for inputs of the shapes and types of `batch`.
+
+    >>> to_onnx(network, [np.zeros((1, 224, 224, 3), "float32")])  # doctest: +SKIP
+    b'...'
+    """
     # Else each of the converter's steps works on a copy of all, in case it fails.
     os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")
     import tf2onnx
