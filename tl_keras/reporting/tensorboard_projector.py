@@ -14,7 +14,7 @@ from tl_keras.records import Record
 
 CONFIG, VECTORS, METADATA, SPRITE = "projector_config.pbtxt", "vectors.tsv", "metadata.tsv", "sprite.png"
 PARTS = ("rows", "features", "images")
-COLUMNS = ("label", "prediction", "right", "probability", "test_image")  # it begins with the first by the alphabet
+COLUMNS = ("label", "prediction", "right", "probability", "test_image")  # labelled by the first that is no number
 
 
 def files(record: Record) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ from tl_keras.reporting.figures import FAINT, INK, STYLE
 
 SIDE, FRAME, LINE, MARGIN = 176, 5, 17, 6  # pixels
 LETTERS = 13  # pixels of height
-KINDS = {"wrong": WRONG, "right": RIGHT, "hidden": FAINT}  # in the order in which they are shown
+KINDS = {"wrong": WRONG, "right": RIGHT, "hidden": FAINT}
 
 
 def samples(record: Record) -> dict[str, list[bytes]]:
