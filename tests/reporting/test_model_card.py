@@ -36,8 +36,8 @@ def test_hugging_face_reads_its_head():
 
 def test_people_read_the_rest():
     text = model_card.card("finetune-full", ("Łódź", "fox"), arm_of(), {"name": "mine"})
-    for said in ("Łódź, fox", "over 2 trainings", "| network | resnet50 |", "| batch size | 32 |",
-                 "16 x 16 pixels, RGB", "480 images of mine", "219,058, of which 1,026", "licensed mit by Kaiming He"):  # fmt: skip
+    rows = ["| network | resnet50 |", "| batch size | 32 |", "219,058, of which 1,026", "16 x 16 pixels, RGB"]
+    for said in (*rows, "Łódź, fox", "over 2 trainings", "480 images of mine", "licensed mit by Kaiming He"):
         assert said in text, said
 
 
