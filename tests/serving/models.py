@@ -1,10 +1,53 @@
-"""TensorFlow Serving's toy model, y = x / 2 + 2, and its relatives, made anew with graphs and sessions."""
+"""Models to be served: an image model, and TensorFlow Serving's toy y = x / 2 + 2 and its relatives, made anew."""
 
+import base64
+import io
 from pathlib import Path
+from typing import NamedTuple
 
+import keras
+import numpy as np
+from PIL import Image
+
+from tl_keras.data.view import View
+from tl_keras.export import saved_model
+from tl_keras.models import cnn
 from tl_keras.quiet import tf
 
 PREDICT, CLASSIFY, REGRESS = (f"tensorflow/serving/{verb}" for verb in ("predict", "classify", "regress"))
+NAMES = ("cat", "dög", "42")
+
+
+class ImageModel(NamedTuple):
+    """An exported network, and what it was exported from."""
+
+    folder: Path
+    network: keras.Model
+    view: View
+
+
+def image_model(folder: Path, seed: int = 0, channels: int = 3) -> ImageModel:
+    """Write the next version of a small network with random weights."""
+    keras.utils.set_random_seed(seed)
+    view = View((16, 12), scaled=(20, 15), channels=channels)
+    network = cnn.build(len(NAMES), view.shape, filters=(4, 4, 4, 4), units=8)
+    for layer in network.layers:  # random weights say nearly the same of all images
+        layer.set_weights([weight * (1 + 2 * (weight.ndim == 2)) for weight in layer.get_weights()])
+    saved_model.export(network, view, NAMES, folder)
+    return ImageModel(folder, network, view)
+
+
+def image_file(seed: int = 0, size: tuple[int, int] = (40, 30), kind: str = "PNG") -> bytes:
+    """An encoded image of coloured blocks; size is (width, height)."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (4, 5, 3)).astype("uint8")
+    buffer = io.BytesIO()
+    Image.fromarray(blocks).resize(size).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def encoded(content: bytes) -> dict[str, str]:
+    """Bytes as JSON holds them."""
+    return {"b64": base64.b64encode(content).decode()}
 
 
 def half_plus_two(folder: Path, plus: float = 2.0) -> Path:
@@ -20,7 +63,7 @@ def half_plus_two(folder: Path, plus: float = 2.0) -> Path:
             "x2": tf1.FixedLenFeature([1], tf.float32, default_value=[0.0]),
         }
         parsed = tf1.parse_example(examples, features)
-        x, x2 = tf1.placeholder(tf.float32, name="x"), tf.identity(parsed["x2"], name="x2")
+        x, x2 = tf1.placeholder(tf.float32, name="x"), tf.reshape(parsed["x2"], [-1, 1], name="x2")
         a, b, c = (tf1.get_variable(name, initializer=value) for name, value in {"a": 0.5, "b": plus, "c": 3.0}.items())
         y = tf.add(a * x, b, name="y")
         of_example = tf.add(a * parsed["x"], b, name="y1"), tf.add(a * parsed["x"], c, name="y2")

@@ -111,9 +111,11 @@ class Answering:
     async def _decoded(self, told: Images, files: Sequence[bytes]) -> np.ndarray:
         """Encoded images as the network sees them, uint8 (N, H, W, C): the one that is none is named."""
         self._check_count(len(files))
-        await self._in_thread(images.check_pixels, files, self.load.limits.pixels)
+        most = self.load.limits.pixels
+        if len(files) > 1:
+            await self._in_thread(images.check_together, files, most)
         with self.load.room(len(files) - 1):
-            read = [self._in_thread(images.seen, file, told.view, index) for index, file in enumerate(files)]
+            read = [self._in_thread(images.seen, file, told.view, index, most) for index, file in enumerate(files)]
             return np.stack(await asyncio.gather(*read))
 
     def _check_count(self, count: int) -> None:

@@ -17,41 +17,55 @@ from tl_keras.evaluation import interpret
 TOGETHER = 4  # times the pixels that one image may have, all images of a request may have
 
 
-def check_pixels(files: Sequence[bytes], most: int) -> None:
-    """Refuse images that are small as files and enormous as images, by what their heads say.
+def check_pixels(file: bytes, most: int) -> int:
+    """Refuse an image that is small as a file and enormous as an image, by what its head says.
 
     Args:
-        files: encoded images; what is none is left to `seen`.
-        most: pixels of one image.
+        file: an encoded image; what is none is left to those who read it.
+        most: pixels that it may have.
+
+    Returns:
+        Its pixels, 0 of what is no image.
 
     Raises:
-        InputError: one has more, or all together have more than `TOGETHER` times as many.
+        InputError: it has more.
 
-    >>> check_pixels([b"no image"], 1)
+    >>> check_pixels(b"no image", 1)
+    0
     """
-    total = 0
-    for index, file in enumerate(files):
-        try:
-            with Image.open(io.BytesIO(file), formats=FORMATS) as image:
-                count = image.width * image.height
-        except Exception:  # its reading says what is wrong with it
-            continue
-        total += count
-        if count > most:
-            raise InputError(f"image {index}: expected at most {most} pixels, received {count}; reduce the image")
-        if total > TOGETHER * most:
-            raise InputError(
-                f"images: expected at most {TOGETHER * most} pixels in all, received more; send them in turn"
-            )
+    try:
+        with Image.open(io.BytesIO(file), formats=FORMATS) as image:
+            count = image.width * image.height
+    except Exception:  # its reading says what is wrong with it
+        return 0
+    if count > most:
+        raise InputError(f"expected at most {most} pixels, received {count}; reduce the image")
+    return count
 
 
-def seen(file: bytes, view: View, index: int) -> np.ndarray:
+def check_together(files: Sequence[bytes], most: int) -> None:
+    """Refuse images that have more than `TOGETHER` times `most` pixels in all, or one that has more than `most`.
+
+    Raises:
+        InputError: so it is.
+
+    >>> check_together([b"no image"], 1)
+    """
+    total = sum(check_pixels(file, most) for file in files)
+    if total > TOGETHER * most:
+        raise InputError(
+            f"images: expected at most {TOGETHER * most} pixels in all, received {total}; send them in turn"
+        )
+
+
+def seen(file: bytes, view: View, index: int, most: int) -> np.ndarray:
     """What the network sees of an encoded image: uint8 (H, W, C).
 
     Raises:
-        InputError: it is none; `index` says which of a request.
+        InputError: it is none, or has more pixels than `most`; `index` says which of a request.
     """
     try:
+        check_pixels(file, most)
         return view.of(decode(file))
     except InputError as error:
         raise InputError(f"image {index}: {error}") from None

@@ -34,7 +34,7 @@ class Version:
 class Known:
     """What is known of a version in the folder: its files when last looked at and last tried, and how that went."""
 
-    stamp: Stamp = ()
+    stamp: Stamp | None = None
     tried: Stamp | None = None
     state: str = LOADING
     error: str = ""
@@ -198,7 +198,7 @@ class Store:
         """Whether a version answers, after it has been loaded where it is new, or has changed, and is whole."""
         stamp = versions.stamp(folder)
         with self._lock:
-            known = self._models[model].setdefault(number, Known(stamp if not self.ready else ()))
+            known = self._models[model].setdefault(number, Known(None if self.ready else stamp))
         settled, known.stamp = known.stamp == stamp, stamp
         if settled and known.tried != stamp and not self._stop.is_set():
             known.tried = stamp

@@ -29,8 +29,8 @@ def found(folder: Path) -> dict[str, dict[int, Path]]:
 
 
 def is_model(folder: Path) -> bool:
-    """Whether a folder is that of one model, and not one of several."""
-    return any((path / GRAPH).exists() for path in _versions(folder).values())
+    """Whether a folder is that of one model: it has a version, whole or not, and no model called by a number."""
+    return any(not _versions(path) for path in _versions(folder).values())
 
 
 def stamp(version: Path) -> Stamp:
