@@ -24,7 +24,7 @@ HEAD_BYTES = 2**16
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket at an address; nobody is listened to yet.
+    """A socket at an address; who asks there waits until somebody serves it.
 
     Raises:
         InputError: there is no such address, or it is taken.
@@ -36,6 +36,7 @@ def bound(host: str, port: int) -> socket.socket:
         found = socket.socket(family, kind, protocol)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
+        found.listen()
     except OSError as error:
         raise InputError(
             f"--port: expected an address that is free, received {host}:{port} ({error.strerror}); give another one"
