@@ -8,12 +8,17 @@ ones take over while the server runs.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tl_keras import quiet
 from tl_keras.config import Options, option
 from tl_keras.errors import InputError
+
+if TYPE_CHECKING:
+    from tl_keras.serving.limits import Limits
 
 KEEPS_RUN = NEEDS_TENSORFLOW = False  # it is imported once the folder and the port have been found
 
@@ -34,6 +39,18 @@ class Settings(Options):
     sending: int = option(30, "seconds in which a request must have been sent", minimum=1)
     waiting: int = option(60, "seconds in which it must be answered", minimum=1)
     queue: int = option(1024, "most images that are at work or wait", minimum=1)
+    engine: str = option("here", "who answers: this process, or Ray Serve with several", choices=("here", "ray"))
+    replicas: int | None = option(None, "how many processes of Ray Serve answer (default 2)", minimum=1, maximum=1000)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.engine == "here" and self.replicas is not None:
+            raise InputError("--replicas: expected --engine ray with it, received here; leave it out, or name ray")
+        if self.engine == "ray" and (self.host != "127.0.0.1" or self.port == 0):
+            raise InputError(
+                f"--host, --port: expected 127.0.0.1 and a port above 0 with --engine ray, received {self.host} and "
+                f"{self.port}; serve other machines by Ray's own configuration"
+            )
 
 
 def run(settings: Settings) -> None:
@@ -47,17 +64,34 @@ def run(settings: Settings) -> None:
         raise InputError(
             f"MODELS: expected a folder with exported models, received {folder}; export one, or name another"
         )
-    from tl_keras.serving import application, limits, server, store, versions
+    from tl_keras.serving import limits, versions
 
     labels = versions.labels(settings.labels) if settings.labels is not None else {}
-    listener = server.bound(settings.host, settings.port)
-    quiet.import_tensorflow()
-    quiet.tf.get_logger().setLevel("ERROR")  # its advice is for those who write models
-    models = store.Store(folder, settings.versions, labels)
     most = limits.Limits(
         settings.body * limits.MEBI, settings.pixels * 10**6, settings.images, settings.sending, settings.waiting,
         settings.queue,
     )  # fmt: skip
+    if settings.engine == "ray":
+        _on_ray(settings, folder.absolute(), labels, most)
+    else:
+        _here(settings, folder, labels, most)
+
+
+def _on_ray(settings: Settings, folder: Path, labels: dict[str, dict[str, int]], most: Limits) -> None:
+    from tl_keras.serving import on_ray
+
+    on_ray.check_installed()
+    build = functools.partial(on_ray.application, folder, settings.versions, labels, most, settings.poll)
+    on_ray.serve(build, settings.port, settings.replicas or 2)
+
+
+def _here(settings: Settings, folder: Path, labels: dict[str, dict[str, int]], most: Limits) -> None:
+    from tl_keras.serving import application, server, store
+
+    listener = server.bound(settings.host, settings.port)
+    quiet.import_tensorflow()
+    quiet.tf.get_logger().setLevel("ERROR")  # its advice is for those who write models
+    models = store.Store(folder, settings.versions, labels)
     app = application.build(models, most)
     models.look()
     if not models.answering():

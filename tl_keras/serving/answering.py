@@ -150,7 +150,8 @@ class Answering:
         together &= version.loaded.signatures[signature].batched
         together &= len({array.shape[:1] for array in inputs.values()} | {(), (0,)}) == 3  # one number of rows, above 0
         try:
-            return await asyncio.wrap_future(version.batcher.submit(signature, inputs, together))
+            soon = asyncio.get_running_loop().call_soon
+            return await asyncio.wrap_future(version.batcher.submit(signature, inputs, together, soon))
         except tf.errors.ResourceExhaustedError as error:
             raise Refused(429, f"the model needs more memory than there is ({_first(error)}); ask for less") from error
         except (ValueError, TypeError, tf.errors.OpError) as error:
