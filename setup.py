@@ -1,7 +1,7 @@
 """Package metadata.
 
-The lower bounds are the versions that the test suite was run with, which needs `torch`, `kerashub` and `test`; the
-other extras name what later studies need.
+The lower bounds are the versions that the test suite was run with, which needs all extras. Who only uses the program
+needs `torch` for state dicts, `kerashub` for its networks, `ray` to serve with several processes.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from setuptools import find_packages, setup
 EXTRAS = {
     "torch": ["torch>=2.13", "torchvision>=0.28", "safetensors>=0.8"],
     "kerashub": ["keras-hub>=0.32"],
-    "ray": ["ray"],
+    "ray": ["ray[serve]>=2.60"],
     "test": [
         "pytest>=9.2",
         "pytest-xdist>=3.8",
@@ -19,6 +19,12 @@ EXTRAS = {
         "psutil>=7.2",
         "pypdf>=7.1",
         "grad-cam>=1.5.7",
+        "httpx>=0.28",
+        "schemathesis>=4.32",
+        "playwright>=1.65",
+        "axe-playwright-python>=0.1.8",
+        "huggingface-hub>=2.4",
+        "pyyaml>=6.0",
         "ruff>=0.17",
         "mypy>=2.4",
     ],
@@ -26,7 +32,7 @@ EXTRAS = {
 
 setup(
     name="tl-keras",
-    version="0.5.0",
+    version="0.6.0",
     description="Transfer learning with images in Keras 3: which way of re-using a network works best here, "
     "with evidence",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
@@ -37,6 +43,7 @@ setup(
     package_data={
         "": ["*.pyi"],  # the names that a package imports late
         "tl_keras.reporting": ["*.html"],
+        "tl_keras.serving": ["page/*"],
         "experiments": ["handin/*.py"],
     },
     install_requires=[
@@ -46,6 +53,10 @@ setup(
         "onnxruntime>=1.31",
         "tf2onnx>=1.17",
         "onnx>=1.23",
+        "fastapi>=0.165",
+        "uvicorn>=0.54",
+        "httptools>=0.9",
+        "prometheus-client>=0.26",
         "keras-cv>=0.9",
         "tensorflow-datasets>=4.9.10",
         "importlib-resources>=7.1",  # tensorflow-datasets needs it and does not declare it
