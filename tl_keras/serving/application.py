@@ -25,7 +25,8 @@ from tl_keras.serving.replies import Parting, json_reply
 from tl_keras.serving.store import Store
 
 PAGE = Path(__file__).parent / "page"
-FILES = {"index.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+FILES = {path.name: TYPES[path.suffix] for path in sorted(PAGE.iterdir()) if path.suffix in TYPES}
 PAGE_HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' blob: data:",
     "x-content-type-options": "nosniff",

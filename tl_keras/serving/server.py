@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -54,17 +56,27 @@ def serve(app: FastAPI, store: Store, listener: socket.socket) -> None:
         app, http=_Protocol, ws="none", lifespan="off", log_config=None, log_level="critical", access_log=False,
         server_header=False, timeout_keep_alive=IDLE_SECONDS, timeout_graceful_shutdown=FINISHING_SECONDS,
     )  # fmt: skip
-    _Server(config, store).run([listener])
+    server = _Server(config, store)
+    try:
+        server.run([listener])
+    except KeyboardInterrupt:
+        if server.ended:
+            raise
+        # A version is being loaded, in a thread that nobody can stop. An interpreter that ends breaks it off within
+        # TensorFlow's C++ code, and that aborts the process: so the process ends first.
+        print("\nstopped", file=sys.stderr, flush=True)
+        os._exit(1)
 
 
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, store: Store):
         super().__init__(config)
         self._store = store
+        self.ended = False
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
-        await asyncio.to_thread(self._store.close)
+        self.ended = await asyncio.to_thread(self._store.close)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -94,8 +94,12 @@ class Store:
         self._watcher = threading.Thread(target=work, name="versions", daemon=True)
         self._watcher.start()
 
-    def close(self, seconds: float = 5.0) -> None:
-        """End the threads: no version is loaded any more, and the end of one that is being loaded awaited so long."""
+    def close(self, seconds: float = 5.0) -> bool:
+        """End the threads: no version is loaded any more, and the end of one that is being loaded awaited so long.
+
+        Returns:
+            Whether they have ended; else one is still being loaded.
+        """
         self._stop.set()
         if self._watcher:
             self._watcher.join(seconds)
@@ -103,6 +107,7 @@ class Store:
             for known in (known for model in self._models.values() for known in model.values()):
                 if known.version:
                     self._retire(known)
+        return not (self._watcher and self._watcher.is_alive())
 
     @contextmanager
     def hold(self, address: Address) -> Iterator[Version]:
