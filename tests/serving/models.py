@@ -53,7 +53,7 @@ def encoded(content: bytes) -> dict[str, str]:
 def half_plus_two(folder: Path, plus: float = 2.0) -> Path:
     """Write it to the folder of a version.
 
-    x of `serving_default` may have any shape. The others read x from serialized examples, or take x2 as floats.
+    x and x2 are floats, or are read from serialized examples. They are said to be (any, 1), and take any shape.
     """
     tf1 = tf.compat.v1
     with tf1.Graph().as_default(), tf1.Session() as session:
@@ -63,20 +63,20 @@ def half_plus_two(folder: Path, plus: float = 2.0) -> Path:
             "x2": tf1.FixedLenFeature([1], tf.float32, default_value=[0.0]),
         }
         parsed = tf1.parse_example(examples, features)
-        x, x2 = tf1.placeholder(tf.float32, name="x"), tf.reshape(parsed["x2"], [-1, 1], name="x2")
+        x, x2 = (tf.reshape(parsed[name], [-1, 1], name=name) for name in ("x", "x2"))
         a, b, c = (tf1.get_variable(name, initializer=value) for name, value in {"a": 0.5, "b": plus, "c": 3.0}.items())
         y = tf.add(a * x, b, name="y")
-        of_example = tf.add(a * parsed["x"], b, name="y1"), tf.add(a * parsed["x"], c, name="y2")
+        y2 = tf.add(a * x, c, name="y2")
         y3 = tf.add(a * x2, c, name="y3")
         session.run(tf1.global_variables_initializer())
         builder = tf1.saved_model.Builder(str(folder))
         builder.add_meta_graph_and_variables(
             session, ["serve"], {
                 "serving_default": signature(PREDICT, x=x, outputs={"y": y}),
-                "regress_x_to_y": signature(REGRESS, inputs=examples, outputs={"outputs": of_example[0]}),
-                "regress_x_to_y2": signature(REGRESS, inputs=examples, outputs={"outputs": of_example[1]}),
+                "regress_x_to_y": signature(REGRESS, inputs=examples, outputs={"outputs": y}),
+                "regress_x_to_y2": signature(REGRESS, inputs=examples, outputs={"outputs": y2}),
                 "regress_x2_to_y3": signature(REGRESS, inputs=x2, outputs={"outputs": y3}),
-                "classify_x_to_y": signature(CLASSIFY, inputs=examples, outputs={"scores": of_example[0]}),
+                "classify_x_to_y": signature(CLASSIFY, inputs=examples, outputs={"scores": y}),
                 "classify_x2_to_y3": signature(CLASSIFY, inputs=x2, outputs={"scores": y3}),
             },
         )  # fmt: skip

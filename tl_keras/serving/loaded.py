@@ -15,6 +15,7 @@ from tl_keras.errors import InputError
 from tl_keras.quiet import tf
 from tl_keras.serving import engines, signatures
 from tl_keras.serving.batcher import LARGEST, Tensors
+from tl_keras.serving.json_tensors import Tensor
 
 FILES, PIXELS, CLASSIFY, EXPLAIN = "serving_default", "pixels", "classify", "explain"
 SAID = "assets/tl_keras.json"
@@ -43,8 +44,8 @@ class Loaded:
 
     def __init__(self, folder: Path):
         self.signatures, self.metadata = signatures.read(folder)
-        self.inputs = {name: signature.inputs for name, signature in self.signatures.items()}
         self.images = _images(folder, self.signatures)
+        self.inputs = {name: self._asked(signature.inputs) for name, signature in self.signatures.items()}
         try:
             self._model = tf.saved_model.load(str(folder))  # kept: its variables go with it
             self._functions = dict(self._model.signatures)
@@ -70,6 +71,13 @@ class Loaded:
         specs = self.signatures[signature].inputs
         given = {name: tf.constant(inputs[name], dtype=tensor.dtype) for name, tensor in specs.items()}
         return {name: output.numpy() for name, output in self._functions[signature](**given).items()}
+
+    def _asked(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """What a request must give: of other models than those of images no shape, as with TensorFlow Serving.
+
+        Its own half_plus_two says (any, 1) and is asked for [1.0, 2.0, 5.0] all over its documentation.
+        """
+        return tensors if self.images else {name: tensor._replace(shape=None) for name, tensor in tensors.items()}
 
     def named(self, outputs: Tensors) -> Tensors:
         """What the signatures of an image model answer, from logits and probabilities."""
