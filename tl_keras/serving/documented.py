@@ -12,7 +12,6 @@ STATES = ["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
 REFUSALS = {
     400: "The request is not as the protocol or the model has it",
     404: "There is no such model or version",
-    405: "The path takes another method",
     408: "The body came too slowly",
     413: "The body is too large",
     429: "The server has as much to do as it takes",
