@@ -56,6 +56,7 @@ setup(
         "fastapi>=0.165",
         "uvicorn>=0.54",
         "httptools>=0.9",
+        "uvloop>=0.23",
         "prometheus-client>=0.26",
         "keras-cv>=0.9",
         "tensorflow-datasets>=4.9.10",

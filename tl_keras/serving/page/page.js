@@ -112,7 +112,11 @@ class Card {
       this.#answers.delete(key);
     }
     this.shown = choices().map((choice, place) => this.#answer(keys[place], choice));
-    this.element.querySelector(".answers").replaceChildren(...this.shown.map((answer) => answer.element));
+    const place = this.element.querySelector(".answers");
+    const elements = this.shown.map((answer) => answer.element);
+    // What is there already stays untouched, for the focus may be in it.
+    if (elements.some((each, index) => each !== place.children[index])) place.replaceChildren(...elements);
+    while (place.children.length > elements.length) place.lastElementChild.remove();
   }
 
   /** Whether both answers name one class; null without two answers. */
@@ -253,4 +257,5 @@ for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
   });
 }
 addEventListener("hashchange", recall);
+document.addEventListener("visibilitychange", () => document.hidden || start()); // versions come and go
 start();

@@ -78,9 +78,8 @@ async function ask(address, request, signal = new AbortController().signal, size
 
 function refused(status, reason) {
   if (status === 413) return new Refused("The file is too large for this server.", false);
-  if (status === 429 || status === 503) return new Refused(reason ?? "The server is busy.", true);
-  if (status === 404) return new Refused(reason ?? "The server does not have this model any more.", true);
-  return new Refused(reason ?? `The server gave no answer (status ${status}).`, status >= 500);
+  const passing = status >= 500 || [404, 408, 429].includes(status); // a version may come, a queue become shorter
+  return new Refused(reason ?? `The server gave no answer (status ${status}).`, passing);
 }
 
 function base64(file) {
