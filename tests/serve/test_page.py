@@ -86,6 +86,15 @@ def test_images_are_classified_as_the_network_does(page, place):
     ]
 
 
+def test_a_tall_photograph_is_shown_whole(page):
+    tall = {"name": "tall.png", "mimeType": "image/png", "buffer": made.image_file(0, (30, 90))}
+    page.set_input_files("#files", tall)
+    card = answers(page, 1)
+    picture, frame = card.locator("img").bounding_box(), card.locator(".frame").bounding_box()
+    assert picture == frame and frame["width"] == frame["height"]
+    assert page.evaluate("getComputedStyle(document.querySelector('.frame img')).objectFit") == "contain"
+
+
 def test_a_map_is_shown_and_taken_away(page):
     page.set_input_files("#files", FILES[:1])
     card = answers(page, 1)
@@ -116,7 +125,7 @@ def test_two_versions_side_by_side_and_the_address_remembers(page, place):
 def test_what_is_no_image_costs_its_own_card_alone(page, place):
     page.set_input_files("#files", [BAD, FILES[0]])
     cards = answers(page, 2)
-    assert "expected a readable JPEG, PNG" in cards.first.locator(".failed .error").inner_text()
+    assert "Expected a readable JPEG, PNG" in cards.first.locator(".failed .error").inner_text()
     assert shown(cards.nth(1)) == expected(place, 2, FILES[0])
     assert page.locator("#standing").inner_text() == "2 images, 1 without an answer."
 
@@ -159,8 +168,11 @@ def test_the_camera(page):
     page.get_by_role("button", name="Take a picture").click()
     card = answers(page, 1)
     assert card.locator("h3").inner_text() == "camera 1.jpg" and shown(card)[0] in made.NAMES
+    track = page.evaluate_handle("document.getElementById('camera-picture').srcObject.getVideoTracks()[0]")
+    assert track.evaluate("track => track.readyState") == "live"
     page.get_by_role("button", name="Stop the camera").click()
     playwright.expect(page.locator("#camera-picture")).to_be_hidden()
+    assert track.evaluate("track => track.readyState") == "ended"
 
 
 def test_the_line_for_the_shell_gives_the_same(page, place, tmp_path):

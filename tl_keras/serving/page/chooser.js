@@ -2,9 +2,14 @@
 
 const FEW = 12; // classes that are named
 
-/** The models that take images. */
-export function forImages(models) {
-  return models.filter((model) => model.view !== null);
+/** The models that can be tried now: a version answers, and it takes images. */
+export function usable(models) {
+  return models.filter((model) => ready(model) && model.view !== null);
+}
+
+/** Whether a version of a model answers. */
+export function ready(model) {
+  return model.versions.some(({ state }) => state === "AVAILABLE");
 }
 
 /** The lists in one fieldset. */
@@ -36,7 +41,7 @@ export class Chooser {
     this.#models = models;
     this.#model.replaceChildren(
       ...models.map((model) => {
-        const why = model.view === null ? "takes no images" : ready(model) ? "" : "not ready";
+        const why = !ready(model) ? "not ready" : model.view === null ? "takes no images" : ""; // unread, it has no view
         return option(model.name, why ? `${model.name} (${why})` : model.name, Boolean(why));
       }),
     );
@@ -45,21 +50,21 @@ export class Chooser {
 
   /** Choose a model and version; where they are not there, the first model and its newest version. */
   choose(name, version) {
-    const usable = this.#models.filter((model) => model.view !== null && ready(model));
-    this.#model.value = (usable.find((model) => model.name === name) ?? usable[0]).name;
+    const models = usable(this.#models);
+    this.#model.value = (models.find((model) => model.name === name) ?? models[0]).name;
     this.#showVersions(version);
   }
 
   #showVersions(wanted) {
     const model = this.#models.find(({ name }) => name === this.#model.value);
     this.#version.replaceChildren(
-      ...model.versions.map(({ version, state, labels }) => {
+      ...model.versions.filter(({ state }) => state !== "END").map(({ version, state, labels }) => {
         const notes = state === "AVAILABLE" ? labels : [state.toLowerCase()];
         return option(version, [version, ...notes].join(", "), state !== "AVAILABLE");
       }),
     );
-    const usable = model.versions.filter(({ state }) => state === "AVAILABLE").map(({ version }) => version);
-    this.#version.value = usable.includes(wanted) ? wanted : usable[0];
+    const versions = answering(model);
+    this.#version.value = versions.includes(wanted) ? wanted : versions[0];
     this.#facts.textContent = facts(model);
   }
 }
@@ -68,21 +73,15 @@ export class Chooser {
  * What to compare a choice with at first: the next older version, else the next newer, else another model, else null.
  */
 export function another(models, { model: name, version }) {
-  const usable = forImages(models).filter(ready);
-  const versions = usable
-    .find((model) => model.name === name)
-    .versions.filter(({ state }) => state === "AVAILABLE")
-    .map((each) => each.version);
+  const versions = answering(models.find((model) => model.name === name));
   const place = versions.indexOf(version);
   const next = versions[place + 1] ?? versions[place - 1];
   if (next) return { model: name, version: next };
-  const other = usable.find((model) => model.name !== name);
+  const other = usable(models).find((model) => model.name !== name);
   return other ? { model: other.name, version: undefined } : null;
 }
-
-/** Whether a version of a model can be asked. */
-export function ready(model) {
-  return model.versions.some(({ state }) => state === "AVAILABLE");
+function answering({ versions }) {
+  return versions.filter(({ state }) => state === "AVAILABLE").map(({ version }) => version);
 }
 
 function facts({ classes, view }) {

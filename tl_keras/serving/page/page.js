@@ -2,7 +2,7 @@
 
 import { Answer, copied, inPercent } from "./answer.js";
 import { prepareCamera } from "./camera.js";
-import { another, Chooser, forImages, ready } from "./chooser.js";
+import { another, Chooser, ready, usable } from "./chooser.js";
 import { models } from "./requests.js";
 
 const PAUSE = 800; // milliseconds in which what is said to screen readers is gathered
@@ -24,13 +24,9 @@ async function start() {
   try {
     listed = await models();
   } catch (error) {
-    const again = document.createElement("button");
-    again.textContent = "Try again";
-    again.addEventListener("click", start);
-    return trouble(error.message, again);
+    return trouble(error.message);
   }
-  const usable = forImages(listed).filter(ready);
-  if (!usable.length) return trouble(without(), "");
+  if (!usable(listed).length) return trouble(without());
   first.fill(listed);
   second.fill(listed);
   element("choosing").hidden = element("intake").hidden = false;
@@ -38,17 +34,20 @@ async function start() {
 }
 
 function without() {
-  if (forImages(listed).length) return "No model is ready yet. Load this page again in a moment.";
+  if (listed.some((model) => !ready(model))) return "No model is ready yet.";
   const others = listed.map(({ name }) => name).join(", ");
   if (others) return `No model here takes images. These are for programs only: ${others}.`;
-  return "This server has no model yet. Models that tl_keras exports take images.";
+  return "This server has no model yet.";
 }
 
-function trouble(text, ...more) {
+function trouble(text) {
   const words = document.createElement("p");
   words.className = "error";
   words.textContent = text;
-  element("trouble").replaceChildren(words, ...more);
+  const again = document.createElement("button");
+  again.textContent = "Try again";
+  again.addEventListener("click", start);
+  element("trouble").replaceChildren(words, again);
 }
 
 /** What is asked of each image: one choice, or two that are compared. */

@@ -79,7 +79,8 @@ async function ask(address, request, signal = new AbortController().signal, size
 function refused(status, reason) {
   if (status === 413) return new Refused("The file is too large for this server.", false);
   const passing = status >= 500 || [404, 408, 429].includes(status); // a version may come, a queue become shorter
-  return new Refused(reason ?? `The server gave no answer (status ${status}).`, passing);
+  const words = reason?.replace(/^image 0: /, "") ?? `the server gave no answer (status ${status})`;
+  return new Refused(words.charAt(0).toUpperCase() + words.slice(1), passing);
 }
 
 function base64(file) {
