@@ -144,6 +144,7 @@ def test_the_page_may_load_nothing_from_elsewhere(server):
     assert [answer.headers["content-type"].split(";")[0] for answer in answers.values()] == [
         "text/html", "text/css", "text/javascript",
     ]  # fmt: skip
+        assert [client.head(name).status_code for name in ("/", "/healthz", "/page/page.js")] == [200, 200, 200]
     for answer in answers.values():
         assert answer.headers["content-security-policy"] == "default-src 'self'; img-src 'self' blob: data:"
 

@@ -134,8 +134,7 @@ class GradCam:
     """`grad_cam` of one network as TensorFlow operations: a graph that is saved can hold it.
 
     Called with images (B, H, W, C) and classes (B,), or None for the predicted ones, it gives maps (B, h, w). It goes
-    through the network step by step, so that what its head reads of a map is told from what later layers make of it.
-    A network without a map is an InputError.
+    step by step, so that what the head reads of a map is told from what later layers make of it. InputError: no map.
 
     >>> GradCam(model)(tf.zeros((2, 224, 224, 3)), tf.constant([0, 0])).shape  # doctest: +SKIP
     TensorShape([2, 7, 7])
@@ -181,9 +180,9 @@ class GradCam:
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             values, copies = self._run(tf.cast(images, self.input.dtype), tape)
             score = tf.reduce_sum(self._scores([tf.cast(values[id(each)], "float32") for each in self.logits], classes))
-        parts = []
-        for read, kept, axes in self.shown:
-            gradient = tape.gradient(score, copies[id(read)], unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        parts, reads = [], [copies[id(shown.read)] for shown in self.shown]
+        gradients = tape.gradient(score, reads, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        for (read, kept, axes), gradient in zip(self.shown, gradients, strict=True):
             if kept is not read:
                 gradient = tape.gradient(values[id(read)], values[id(kept)], gradient)
             parts.append(tf.reverse(_weighted(_grid(values[id(kept)]), _grid(gradient)), sorted(axes)))
@@ -205,8 +204,7 @@ class GradCam:
                 if id(tensor) in watched:
                     tape.watch(value)
                 if id(tensor) in copied:
-                    copies[id(tensor)] = tf.identity(value)
-                    tape.watch(copies[id(tensor)])
+                    tape.watch(copies.setdefault(id(tensor), tf.identity(value)))
             for tensor in step.read:
                 if last[id(tensor)] == number:
                     values.pop(id(tensor), None)

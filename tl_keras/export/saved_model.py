@@ -25,6 +25,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from tl_keras import values
 from tl_keras.data import graph_view
@@ -38,6 +39,7 @@ from tl_keras.quiet import keras, tf
 UNFINISHED = ".unfinished-"
 SMALLEST = 1e-37  # that has a logarithm in float32
 LABELS, CARD = "labels.txt", "README.md"
+AUGMENTING = ("Random", "RandAugment", "AugMix", "MixUp", "CutMix")  # how the classes of such layers are called
 CLASSIFY = "tensorflow/serving/classify"  # the method that TF Serving asks of a signature that classifies
 
 
@@ -86,9 +88,7 @@ def check(model: keras.Model, view: View, class_names: tuple[str, ...]) -> None:
             f"{model.name}: expected a network of images {view.shape} and {len(class_names)} classes, as it is said to "
             f"be, received {shapes[0]} and {shapes[1]}; save the model anew"
         )
-    random = [
-        layer.name for layer in model._flatten_layers() if type(layer).__name__.startswith(("Random", "RandAugment"))
-    ]
+    random = [layer.name for layer in model._flatten_layers() if type(layer).__name__.startswith(AUGMENTING)]
     if random:
         raise InputError(
             f"{model.name}: expected a network that augments nothing, received layers {', '.join(random)}; augment the "
@@ -128,34 +128,42 @@ def _archive(model: keras.Model, view: View, class_names: tuple[str, ...]) -> ke
     names = tf.constant(class_names)
 
     pixels = tf.TensorSpec((None, *view.shape), tf.float32, name="images")
-    strings = tf.TensorSpec((None,), tf.string)
+    files, examples = (tf.TensorSpec((None,), tf.string, name=name) for name in ("images", "inputs"))
 
-    @functools.partial(tf.function, input_signature=[pixels])  # traced once for all signatures that use it
+    # Traced once for all signatures that use it; and TensorFlow need not look for Python's loops and conditions.
+    @functools.partial(_traced, pixels)
     def answer(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         logits, probabilities = score(pixels)
         rows = tf.repeat(names[None], tf.shape(logits)[0], axis=0)
         best = tf.gather(names, tf.argmax(probabilities, axis=1))
         return {"class": best, "class_names": rows, "probabilities": probabilities, "logits": logits}
 
-    @functools.partial(tf.function, input_signature=[strings])
+    @functools.partial(_traced, files)
     def of_files(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return answer(tf.cast(graph_view.pixels(view, images), tf.float32))
 
+    @functools.partial(_traced, examples)
     def of_examples(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        files = tf.io.parse_example(inputs, {"image": tf.io.FixedLenFeature((), tf.string)})["image"]
-        found = of_files(files)
+        found = of_files(tf.io.parse_example(inputs, {"image": tf.io.FixedLenFeature((), tf.string)})["image"])
         return {"classes": found["class_names"], "scores": found["probabilities"]}
 
-    archive.add_endpoint("serve", lambda images: of_files(images), [tf.TensorSpec((None,), tf.string, name="images")])
+    archive.add_endpoint("serve", lambda images: of_files(images), [files])
     archive.add_endpoint("pixels", lambda images: answer(images), [pixels])
-    archive.add_endpoint("classify", of_examples, [tf.TensorSpec((None,), tf.string, name="inputs")])
+    archive.add_endpoint("classify", lambda inputs: of_examples(inputs), [examples])
     with suppress(InputError):  # of what sees no places there is nothing to explain
         look = interpret.GradCam(layers)
         for layer in look.added:
             archive.track(layer)
         asked = tf.TensorSpec((None,), tf.int32, name="class_index")
-        archive.add_endpoint("explain", lambda images, index: {"heat": look(images, index)}, [pixels, asked])
+        explain = _traced(pixels, asked, lambda images, index: {"heat": look(images, index)})
+        archive.add_endpoint("explain", lambda images, index: explain(images, index), [pixels, asked])
     return archive
+
+
+def _traced(*given: Any) -> Any:
+    """The last argument, a function of tensors like those before it, as a graph."""
+    *signature, function = given
+    return tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
 
 
 def _name_method(version: Path) -> None:

@@ -51,11 +51,11 @@ def build(store: Store, limits: Limits | None = None) -> FastAPI:
     app.add_api_route("/v1/models", service.models, methods=["GET"], include_in_schema=False)
     app.router.add_route("/v1/models", _not_allowed("GET"), methods=METHODS)
     app.router.add_route("/v1/{rest:path}", service.of_model, methods=METHODS)
-    app.add_api_route("/healthz", service.health, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/healthz", service.health, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route("/metrics", service.metrics_page, methods=["GET"], include_in_schema=False)
-    app.add_api_route("/", _page("index.html"), methods=["GET"], include_in_schema=False)
+    app.add_api_route("/", _page("index.html"), methods=["GET", "HEAD"], include_in_schema=False)
     for name in FILES:
-        app.add_api_route(f"/page/{name}", _page(name), methods=["GET"], include_in_schema=False)
+        app.add_api_route(f"/page/{name}", _page(name), methods=["GET", "HEAD"], include_in_schema=False)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _failure)
     return app
