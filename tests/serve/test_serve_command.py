@@ -141,10 +141,10 @@ def test_bad_requests_among_good_ones_do_not_disturb_them(server):
 def test_the_page_may_load_nothing_from_elsewhere(server):
     with server.client() as client:
         answers = {name: client.get(name) for name in ("/", "/page/page.css", "/page/page.js")}
+        assert [client.head(name).status_code for name in ("/", "/healthz", "/page/page.js")] == [200, 200, 200]
     assert [answer.headers["content-type"].split(";")[0] for answer in answers.values()] == [
         "text/html", "text/css", "text/javascript",
     ]  # fmt: skip
-        assert [client.head(name).status_code for name in ("/", "/healthz", "/page/page.js")] == [200, 200, 200]
     for answer in answers.values():
         assert answer.headers["content-security-policy"] == "default-src 'self'; img-src 'self' blob: data:"
 
