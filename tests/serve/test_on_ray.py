@@ -57,5 +57,7 @@ def test_two_replicas(tmp_path):
         _, alive = psutil.wait_procs(family, timeout=30)
         assert alive == []
     finally:
-        process.kill()
+        if process.poll() is None:
+            for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+                each.kill()
         process.wait()

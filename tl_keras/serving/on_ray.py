@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from tl_keras.serving.limits import Limits
 
 LOOPBACK = "127.0.0.1"
 APPLICATION = "tl_keras"
+PROXY_SECONDS = 60
 
 
 def imported() -> tuple[ModuleType, ModuleType]:
@@ -92,10 +95,24 @@ def running(build: Callable[[], FastAPI], port: int, replicas: int) -> Iterator[
         made = ray_serve.ingress(lambda: build())(type("Application", (), {}))  # of a partial it would make no call
         deployment = ray_serve.deployment(num_replicas=replicas, max_ongoing_requests=1000)(made)
         ray_serve.run(deployment.bind(), name=APPLICATION, route_prefix="/")
+        _wait_for(port)
         yield
     finally:
         ray_serve.shutdown()
         ray.shutdown()
+
+
+def _wait_for(port: int) -> None:
+    """Until somebody listens: Ray Serve calls an application ready when its replicas are, whatever its proxy does."""
+    end = time.monotonic() + PROXY_SECONDS
+    while True:
+        try:
+            socket.create_connection((LOOPBACK, port), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
 
 
 def bind_to_loopback() -> None:
