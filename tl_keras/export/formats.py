@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import warnings
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tl_keras import values
 from tl_keras.data.view import View
 from tl_keras.errors import InputError
 from tl_keras.export import saved_model
@@ -88,7 +86,7 @@ def _onnx(model: keras.Model, view: View, class_names: tuple[str, ...]) -> Conve
     answers = _answers(model)
     converted = onnx.load_from_string(engine.to_onnx(answers, [np.zeros((1, *view.shape), "float32")]))
     _rename(converted.graph, [IMAGES], list(answers.output))
-    said = {model_file.ENTRY: _said(view, class_names), "labels": "\n".join(class_names)}
+    said = {model_file.ENTRY: model_file.entry(view, class_names), "labels": "\n".join(class_names)}
     onnx.helper.set_model_props(converted, said)
     content = converted.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -121,16 +119,12 @@ def _tflite(model: keras.Model, view: View, class_names: tuple[str, ...]) -> Con
         packed.write_bytes(content)
         with zipfile.ZipFile(packed, "a") as files:
             files.writestr("labels.txt", "\n".join(class_names) + "\n")
-            files.writestr(model_file.ENTRY, _said(view, class_names))
+            files.writestr(model_file.ENTRY, model_file.entry(view, class_names))
         content = packed.read_bytes()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a later TensorFlow without this name
         runner = tf.lite.Interpreter(model_content=content).get_signature_runner("pixels")
     return content, lambda pixels: runner(**{IMAGES: pixels})
-
-
-def _said(view: View, class_names: tuple[str, ...]) -> str:
-    return json.dumps({"view": values.to_json(view), "class_names": list(class_names)})
 
 
 def _check(model: keras.Model, run: Callable, pixels: np.ndarray, format: str) -> None:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import json
 import re
 import shutil
 import uuid
@@ -27,7 +26,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tl_keras import values
 from tl_keras.data import graph_view
 from tl_keras.data.view import View
 from tl_keras.errors import InputError
@@ -65,8 +63,8 @@ def export(model: keras.Model, view: View, class_names: tuple[str, ...], folder:
     with _unfinished(folder) as unfinished:
         archive.write_out(unfinished, verbose=False)
         _name_method(unfinished)
-        said = {"view": values.to_json(view), "class_names": list(class_names)}
-        texts = {LABELS: "\n".join(class_names) + "\n", CARD: card, model_file.ENTRY: json.dumps(said)}
+        said = model_file.entry(view, class_names)
+        texts = {LABELS: "\n".join(class_names) + "\n", CARD: card, model_file.ENTRY: said}
         for name, text in texts.items():
             (unfinished / "assets" / name).write_text(text, encoding="utf-8")
         return _numbered(unfinished)

@@ -27,10 +27,34 @@ def save(model: keras.Model, path: Path, view: View, class_names: tuple[str, ...
     How it was trained, the loss and the optimizer's state, stays in the checkpoint. The same network gives the same
     bytes.
     """
-    said = {"view": values.to_json(view), "class_names": list(class_names)}
     with atomic(path) as temporary:
         keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
-        _add(temporary, json.dumps(said, ensure_ascii=False))
+        _add(temporary, entry(view, class_names))
+
+
+def entry(view: View, class_names: tuple[str, ...]) -> str:
+    """What travels with a network in every format, as JSON: how it sees images, and what its classes are called.
+
+    >>> entry(View((8, 8)), ("ant", "bee")).endswith('"class_names": ["ant", "bee"]}')
+    True
+    """
+    return json.dumps({"view": values.to_json(view), "class_names": list(class_names)}, ensure_ascii=False)
+
+
+def read_entry(text: str | bytes) -> tuple[View, tuple[str, ...]]:
+    """What `entry` was given.
+
+    Raises:
+        ValueError, KeyError, TypeError, InputError: it is damaged, or of another version.
+
+    >>> read_entry(entry(View((8, 8)), ("ant", "bee")))[1]
+    ('ant', 'bee')
+    """
+    said = json.loads(text)
+    found, names = values.from_json(said["view"]), tuple(said["class_names"])
+    if not isinstance(found, View) or not all(isinstance(name, str) for name in names):
+        raise ValueError("no view, or class names that are no texts")
+    return found, names
 
 
 def _add(path: Path, said: str) -> None:
@@ -134,13 +158,9 @@ def _said(path: Path) -> tuple[View, tuple[str, ...]] | None:
         with zipfile.ZipFile(path) as archive:
             if ENTRY not in archive.namelist():
                 return None
-            said = json.loads(archive.read(ENTRY))
-        found, names = values.from_json(said["view"]), tuple(said["class_names"])
-        if not isinstance(found, View) or not all(isinstance(name, str) for name in names):
-            raise ValueError("no view, or no names")
+            return read_entry(archive.read(ENTRY))
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path}: expected {ENTRY} with a view and class names, received one that cannot be read ({error}); save "
             "the model anew"
         ) from error
-    return found, names

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from tl_keras import values
 from tl_keras.data.view import View
 from tl_keras.errors import InputError
+from tl_keras.models import model_file
 from tl_keras.quiet import tf
 from tl_keras.serving import engines, signatures
 from tl_keras.serving.batcher import LARGEST, Tensors
 from tl_keras.serving.json_tensors import Tensor
 
 FILES, PIXELS, CLASSIFY, EXPLAIN = "serving_default", "pixels", "classify", "explain"
-SAID = "assets/tl_keras.json"
+SAID = f"assets/{model_file.ENTRY}"
 
 
 class Images(NamedTuple):
@@ -125,10 +124,7 @@ class Loaded:
 def _images(folder: Path, known: Mapping[str, signatures.Signature]) -> Images | None:
     """What the assets of an image model say; None of another model."""
     try:
-        said = json.loads((folder / SAID).read_text("utf-8"))
-        view, class_names = values.from_json(said["view"]), tuple(said["class_names"])
-        if not isinstance(view, View) or not all(isinstance(name, str) for name in class_names):
-            raise ValueError("no view, or class names that are no texts")
+        view, class_names = model_file.read_entry((folder / SAID).read_text("utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:

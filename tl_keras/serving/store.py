@@ -188,11 +188,8 @@ class Store:
         labelled = set(self.labels.get(model, {}).values())
         good = 0
         for number in sorted(present, reverse=True):
-            wanted = good < self.keep
-            if wanted or number in labelled:
-                good += wanted and self._is_good(model, number, present[number])
-                if not wanted:
-                    self._is_good(model, number, present[number])
+            if good < self.keep or number in labelled:
+                good += self._is_good(model, number, present[number])
             elif number in known:
                 self._forget(model, number)
         if not present:
