@@ -15,13 +15,12 @@ from tl_keras.data.lazy import Rows, taken
 from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
 from tl_keras.quiet import keras
-from tl_keras.records import Predictions
 from tl_keras.run_folder import RunFolder
-from tl_keras.training import averaging, inference
+from tl_keras.training import averaging, inference, solving
 from tl_keras.training.callbacks import EXACT_LOSS, Epochs, write_history
 from tl_keras.training.checkpoint import Checkpoint, Progress
 from tl_keras.training.schedules import Recipe, cross_entropy
-from tl_keras.transfer import activations, frozen, probe, strategies
+from tl_keras.transfer import activations, frozen, strategies
 from tl_keras.transfer.strategies import Phase
 
 
@@ -219,27 +218,11 @@ class _Task:
         )
 
     def _solve(self, prefix, trained: keras.Model, end: int, progress: Progress, checkpoint: Checkpoint) -> None:
-        """Solve the last layer on the features of the training images as they are, and record that as one epoch."""
-        started = time.perf_counter()
-        inputs = {name: self._seen(prefix, split) for name, split in self._measured_splits.items()}
-        of_training = self._seen(prefix, self.plain)
-        head = strategies.last_dense(trained)
-        features = inference.outputs(frozen.before(trained, head), of_training).astype("float32")
-        classes = len(self.plain.class_names)
-        solution = probe.solve(features, self.plain.labels, classes, seed=self.recipe.seed)
-        head.set_weights([solution.weights, solution.bias])
-        learned = _predicted(trained, of_training, self.plain)
-        measured = self._measure(trained, inputs)
-        row = {"loss": learned.loss, "accuracy": learned.accuracy}
-        row |= {name: measured.pop(name) for name in ("val_loss", "val_accuracy")} | {"learning_rate": 0.0} | measured
-        progress.rows.append({"epoch": end} | row)
-        progress.seconds += time.perf_counter() - started
-        checkpoint.save(progress)
-        print(
-            f"{self.name}: solved with penalty C = {solution.penalty:.3g}, accuracy {row['accuracy']:.4f}, "
-            f"val_accuracy {row['val_accuracy']:.4f}",
-            flush=True,
-        )
+        def measure():
+            return self._measure(trained, {name: seen(split) for name, split in self._measured_splits.items()})
+
+        seen, seed = functools.partial(self._seen, prefix), self.recipe.seed
+        solving.solve(self.name, trained, self.plain, seen, measure, end, progress, checkpoint, seed)
 
     @property
     def _measured_splits(self) -> dict[str, Split]:
@@ -248,7 +231,7 @@ class _Task:
 
     def _measure(self, trained: keras.Model, seen: Mapping[str, Sequence[Rows]]) -> dict[str, float]:
         """Loss and accuracy on the validation images, and the accuracy on those watched beside."""
-        said = {name: _predicted(trained, seen[name], split) for name, split in self._measured_splits.items()}
+        said = {name: solving.predicted(trained, seen[name], split) for name, split in self._measured_splits.items()}
         validation = said.pop("")
         watched = {f"accuracy_{name}": predicted.accuracy for name, predicted in said.items()}
         return {"val_loss": validation.loss, "val_accuracy": validation.accuracy} | watched
@@ -281,10 +264,6 @@ class _Task:
     def _tell_what_trains(self) -> None:
         parameters, trainable = strategies.count_parameters(self.model)
         print(f"{self.name}: {trainable:,} of {parameters:,} parameters train", flush=True)
-
-
-def _predicted(trained: keras.Model, inputs: Sequence[Rows], split: Split) -> Predictions:
-    return Predictions(split.ids, split.labels, inference.probabilities(trained, *inputs))
 
 
 def compile_for(
