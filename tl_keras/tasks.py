@@ -1,0 +1,145 @@
+"""Pure tasks on an engine: one after the other here, in processes, or on the machines of a Ray cluster.
+
+A task is a function of one item that can be sent elsewhere, and that may be done twice: what it leaves is what it gives
+back, or files that are whole or absent. So whoever does it, and however often, the result is the same.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager
+from graphlib import TopologicalSorter
+from queue import SimpleQueue
+from typing import TypeVar
+
+from tl_keras import processes
+from tl_keras.errors import InputError
+
+T = TypeVar("T", bound=Hashable)
+R = TypeVar("R")
+Start = Callable[[T], "Future[R]"]  # begins one task
+
+ENGINES = re.compile(r"local|processes:[1-9][0-9]{0,2}|ray(:[!-~]+)?", re.ASCII)
+
+
+def check(engine: str) -> None:
+    """Raise InputError unless `engine` names one.
+
+    >>> check("processes:2")
+    """
+    if not ENGINES.fullmatch(engine):
+        raise InputError(
+            f"--engine: expected local, processes:N or ray[:ADDRESS], received {engine!r}; give one such as processes:2"
+        )
+
+
+def each(
+    engine: str,
+    work: Callable[[T], R],
+    items: Sequence[T],
+    *,
+    needs: Callable[[T], Iterable[T]] | None = None,
+    cores: int | None = None,
+    prepare: Callable[[int], object] | None = None,
+) -> Iterator[tuple[T, R]]:
+    """Do `work` for each item, and give each with its result as they are done, in any order.
+
+    `local` works in this process, `processes:N` in N fresh ones. An exception of `work` is raised here as it was raised
+    there; what has not begun is then given up, and what is at work ended, as when the iterator is closed.
+
+    Args:
+        work: can be pickled, as items and results can.
+        items: different ones.
+        needs: the items that have to be done, and taken from this iterator, before one begins; what is not among
+            `items` counts as done.
+        cores: how many each task may use; by default all of this process, shared by as many processes as are asked for.
+        prepare: called with that number first of all in every process that works, but not in this one.
+
+    Raises:
+        InputError: no such engine.
+        ValueError: items that need each other.
+        RuntimeError: a process was killed.
+
+    >>> sorted(each("local", abs, [-2, 1]))
+    [(-2, 2), (1, 1)]
+    """
+    check(engine)
+    among = set(items)
+    graph = {item: [need for need in needs(item) if need in among] if needs else [] for item in items}
+    TopologicalSorter(graph).prepare()  # it raises CycleError, a ValueError
+    if engine.startswith("ray"):
+        raise InputError("--engine: expected local or processes:N, received ray, which is still to come; name one")
+    if engine == "local":
+        return _here(work, graph)
+    return _elsewhere(_in_processes(engine, work, cores, prepare), graph)
+
+
+def own_cores() -> int:
+    """How many cores this process may use.
+
+    >>> own_cores() >= 1
+    True
+    """
+    return len(os.sched_getaffinity(0))
+
+
+def _here(work: Callable[[T], R], graph: Mapping[T, list[T]]) -> Iterator[tuple[T, R]]:
+    done = set[T]()
+    for item in graph:
+        for each in _with_needs(item, graph, done):
+            yield each, work(each)
+
+
+def _with_needs(item: T, graph: Mapping[T, list[T]], done: set[T]) -> Iterator[T]:
+    """What `item` needs, and then itself, of what has not been done."""
+    if item not in done:
+        done.add(item)
+        for need in graph[item]:
+            yield from _with_needs(need, graph, done)
+        yield item
+
+
+def _elsewhere(workers: AbstractContextManager[Start], graph: Mapping[T, list[T]]) -> Iterator[tuple[T, R]]:
+    order = TopologicalSorter(graph)
+    order.prepare()
+    running, ended = dict[Future, T](), SimpleQueue[Future]()
+    with workers as start:
+        while order.is_active():
+            for item in order.get_ready():
+                future = start(item)
+                running[future] = item
+                future.add_done_callback(ended.put)
+            future = ended.get()
+            item = running.pop(future)
+            yield item, future.result()
+            order.done(item)
+
+
+@contextmanager
+def _in_processes(engine: str, work: Callable, cores: int | None, prepare: Callable | None) -> Iterator[Start]:
+    count = int(engine.partition(":")[2])
+    share = cores or max(1, own_cores() // count)
+    with processes.pool(count) as pool:
+        try:
+            yield lambda item: pool.submit(_prepared, prepare, share, work, item)
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                f"--engine {engine}: expected processes that live, received one that was killed, as the system does "
+                "where memory runs out; let fewer work at a time"
+            ) from error
+
+
+def _prepared(prepare: Callable[[int], object] | None, cores: int, work: Callable[[T], R], item: T) -> R:
+    """A task in its process, which is made ready for the first one."""
+    global _is_ready
+    if prepare and not _is_ready:
+        prepare(cores)
+    _is_ready = True
+    return work(item)
+
+
+_is_ready = False
