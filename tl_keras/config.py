@@ -16,6 +16,7 @@ from tl_keras.errors import InputError
 
 ENGINES = ("auto", "tensorflow", "onnxruntime")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+SOLVED = {"probe", "early_probe", "ridge"}  # strategies in which no layer is trained by gradients
 MOST = 10**9  # of anything that is counted: larger numbers overflow somewhere, perhaps hours later
 MOST_OF = {"seeds": 1000, "stages": 1000}  # each is a trial, or a phase, or several
 NAME_BYTES, PATH_BYTES = 255, 4095  # Linux takes no longer ones
@@ -176,9 +177,9 @@ class FineTuningSettings(TransferSettings):
         """
         readers = {
             "stages": {"last_stages", "gradual"},
-            "batch_norm": set(strategies) - {"probe", "early_probe", "last_layer", "scratch"},
-            "views": set(strategies) - {"probe", "early_probe"},
-            "lr": set(strategies) - {"probe", "early_probe"},
+            "batch_norm": set(strategies) - {*SOLVED, "last_layer", "scratch"},
+            "views": set(strategies) - SOLVED,
+            "lr": set(strategies) - SOLVED,
         }
         for name, those in readers.items():
             item = next(item for item in dataclasses.fields(self) if item.name == name)

@@ -103,7 +103,7 @@ def test_the_resumed_training_ends_with_the_same_weights(
     assert resumed_training.history == whole_training.history
     csv = (tmp_path / "history/net.csv").read_text().splitlines()
     assert csv[0] == "epoch,loss,accuracy,val_loss,val_accuracy,learning_rate"
-    solved = sum(phase.solved for phase in phases)
+    solved = sum(bool(phase.solved) for phase in phases)
     assert [line.split(",")[0] for line in csv[1:]] == [str(epoch + 1) for epoch in range(4 + solved)]
 
 

@@ -189,7 +189,7 @@ def test_every_strategy_covers_the_whole_training(name):
 def test_strategies_by_name():
     assert [phase.last_stages for phase in strategies.find("gradual", stages=3).phases] == [None, 1, 2, 3]
     assert [phase.last_layers for phase in strategies.find("lp_ft").phases] == [1, None]
-    assert [phase.solved for phase in strategies.find("lp_ft").phases] == [True, False]
+    assert [phase.solved for phase in strategies.find("lp_ft").phases] == ["softmax", ""]
     assert strategies.find("probe").phases == (strategies.SOLVED,) == strategies.find("lp_ft").phases[:1]
     assert strategies.find("early_probe").phases == (strategies.SOLVED,)
     assert [name for name in strategies.NAMES if strategies.find(name).is_early] == ["early_probe"]

@@ -95,7 +95,7 @@ def _ends(phases: Sequence[Phase], epochs: int) -> list[int]:
     total = sum(phase.epochs for phase in phases if not phase.solved)
     ends, share, solved = [], 0.0, 0
     for phase in phases:
-        solved += phase.solved
+        solved += bool(phase.solved)
         share += 0 if phase.solved else phase.epochs
         ends.append(solved + (round(epochs * share / total) if total else 0))
     if len({0, *ends}) <= len(phases):
@@ -132,7 +132,8 @@ class _Task:
         progress = checkpoint.restore(before)
         if progress.epoch < end:
             self._tell_what_trains()
-            (self._solve if phase.solved else self._train)(prefix, trained, end, progress, checkpoint)
+            reach = functools.partial(self._solve, phase.solved) if phase.solved else self._train
+            reach(prefix, trained, end, progress, checkpoint)
         if strategies.frozen_digest(self.model) != frozen_before:
             raise RuntimeError(
                 f"{self.name}: expected frozen weights to stay as they are, received changed ones; report a bug"
@@ -217,12 +218,12 @@ class _Task:
             verbose=0,
         )
 
-    def _solve(self, prefix, trained: keras.Model, end: int, progress: Progress, checkpoint: Checkpoint) -> None:
+    def _solve(self, how: str, prefix, trained, end: int, progress: Progress, checkpoint: Checkpoint) -> None:
         def measure():
             return self._measure(trained, {name: seen(split) for name, split in self._measured_splits.items()})
 
         seen, seed = functools.partial(self._seen, prefix), self.recipe.seed
-        solving.solve(self.name, trained, self.plain, seen, measure, end, progress, checkpoint, seed)
+        solving.solve(self.name, how, trained, self.plain, seen, measure, end, progress, checkpoint, seed)
 
     @property
     def _measured_splits(self) -> dict[str, Split]:

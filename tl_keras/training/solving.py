@@ -18,6 +18,7 @@ Seen = Callable[[Split], Sequence[Rows]]
 
 def solve(
     name: str,
+    how: str,
     trained: keras.Model,
     split: Split,
     seen: Seen,
@@ -30,11 +31,12 @@ def solve(
     """Solve the last layer on the features of the training images as they are, and record that as epoch `end`.
 
     Args:
+        how: "softmax" or "ridge", as a `Phase` says it.
         split: the training images.
         seen: what `trained` sees of a split.
         measure: what is recorded of other images, `val_loss` and `val_accuracy` first.
 
-    >>> solve("net", suffix, train, seen, measure, 1, Progress(), checkpoint, seed=0)  # doctest: +SKIP
+    >>> solve("net", "softmax", suffix, train, seen, measure, 1, Progress(), checkpoint, seed=0)  # doctest: +SKIP
     net: solved with penalty C = 0.01, accuracy 0.9812, val_accuracy 0.9630
     """
     started = time.perf_counter()

@@ -29,7 +29,8 @@ class Phase:
             "Universal Language Model Fine-tuning", 2018); 1 gives all layers one rate.
         batch_norm: train BatchNorm layers too. They stay frozen by default: their statistics, learned from a million
             images, would be replaced by those of a few small batches.
-        solved: the last layer is not trained by gradients but solved (`transfer.probe`); it counts as one epoch.
+        solved: how the last layer is solved instead of trained by gradients, which counts as one epoch: "softmax", the
+            optimum of softmax regression, or "ridge", that of least squares (`transfer.streamed`). "": it is trained.
     """
 
     last_layers: int | None = None
@@ -38,10 +39,10 @@ class Phase:
     rate: float = 1.0
     layer_decay: float = 1.0
     batch_norm: bool = False
-    solved: bool = False
+    solved: str = ""
 
 
-SOLVED = Phase(last_layers=1, solved=True)
+SOLVED = Phase(last_layers=1, solved="softmax")
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def find(name: str, stages: int = 1, batch_norm: bool = False) -> Strategy:
         InputError: there is no such strategy.
 
     >>> find("lp_ft").phases
-    (Phase(last_layers=1, ..., solved=True), Phase(last_layers=None, ..., rate=0.1, ...))
+    (Phase(last_layers=1, ..., solved='softmax'), Phase(last_layers=None, ..., rate=0.1, ...))
     """
     share = 1 / (stages + 1)
     unfreezing = [Phase(last_stages=count, epochs=share, rate=0.1) for count in range(1, stages + 1)]
