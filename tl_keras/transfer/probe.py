@@ -5,26 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import get_blas_funcs
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import minimize_scalar
 
 from tl_keras.data import splits
 from tl_keras.errors import InputError
+from tl_keras.transfer.softmax_regression import FINE, RESOLUTION, ROUGH, Regression, log_softmax, losses, normal
 from tl_keras.transfer.transferability import checked
 
 FOLDS = 5
 PENALTIES = tuple(10.0 ** (step / 2) for step in range(-10, 9))  # 1e-5 to 1e4; the walk seldom gets to the end
-# A spread below this share of the largest value is rounding of float32, in which heads are applied.
-RESOLUTION = 1e-6
 CLEARLY = 2.0  # standard errors
-# Cross-validation tells penalties apart by hundredths of the log loss; rough fits come within a ten-thousandth.
-ROUGH = {"gtol": 1e-4, "ftol": 1e-5}
-FINE = {"gtol": 1e-7, "ftol": 0.0, "maxiter": 10_000, "maxfun": 20_000}
 
 
 class Score(NamedTuple):
@@ -86,9 +81,9 @@ def solve(
     >>> (np.array([[3.0]]) @ head.weights + head.bias).argmax(axis=1)
     array([0])
     """
-    features, labels = _checked_rows(features, labels, classes)
-    tried = _checked_penalties(PENALTIES if penalties is None else penalties)
-    folds = splits.folds(labels, _checked_groups(groups, len(labels)), FOLDS, seed)
+    features, labels = checked(features, labels)[0], checked_labels(labels, classes)
+    tried = checked_penalties(PENALTIES if penalties is None else penalties)
+    folds = splits.folds(labels, checked_groups(groups, len(labels)), FOLDS, seed)
     mean, scale = _standard(features)
     exact, axes = _uncorrelated((features - mean) / scale, labels)
     rough = replace(exact, coordinates=exact.coordinates.astype("float32"))
@@ -100,7 +95,7 @@ def solve(
 
 
 def _choose(
-    rough: _Regression, folds: np.ndarray, classes: int, penalties: Sequence[float], prior: float
+    rough: Regression, folds: np.ndarray, classes: int, penalties: Sequence[float], prior: float
 ) -> tuple[float, np.ndarray, tuple[Score, ...]]:
     """The penalty to take, weights on the way to its optimum, and how those tried did.
 
@@ -138,7 +133,7 @@ def _least(tried: Sequence[_Trial]) -> _Trial:
     return min(tried, key=lambda trial: trial.score.log_loss)
 
 
-def _walk(rough: _Regression, folds: np.ndarray, start: np.ndarray, penalties: Sequence[float]) -> list[_Trial]:
+def _walk(rough: Regression, folds: np.ndarray, start: np.ndarray, penalties: Sequence[float]) -> list[_Trial]:
     """Penalty after penalty until one is clearly behind; every fold starts from its own weights at the one before."""
     chances = np.empty((len(folds), start.shape[1]))
     held, weights = folds >= 0, dict.fromkeys(np.unique(folds[folds >= 0]), start)
@@ -146,11 +141,11 @@ def _walk(rough: _Regression, folds: np.ndarray, start: np.ndarray, penalties: S
     for penalty in penalties:
         for number in weights:
             weights[number] = rough.take(folds != number).fit(weights[number], penalty, ROUGH)
-            chances[folds == number] = _log_softmax(rough.coordinates[folds == number], weights[number])
-        losses = _losses(chances[held], labels)
-        score = Score(penalty, float(losses.mean()), float((chances[held].argmax(axis=1) == labels).mean()))
+            chances[folds == number] = log_softmax(rough.coordinates[folds == number], weights[number])
+        lost = losses(chances[held], labels)
+        score = Score(penalty, float(lost.mean()), float((chances[held].argmax(axis=1) == labels).mean()))
         mean = np.mean(list(weights.values()), axis=0)
-        tried.append(_Trial(score, losses, _ranking(chances[held], labels), mean))
+        tried.append(_Trial(score, lost, _ranking(chances[held], labels), mean))
         if tried[-1].behind(_least(tried)):
             break
     return tried
@@ -160,71 +155,9 @@ def _ranking(chances: np.ndarray, labels: np.ndarray) -> float:
     """The mean log loss at the best temperature (Guo et al., "On Calibration of Modern Neural Networks", 2017)."""
 
     def loss(sharpness: float) -> float:
-        return _losses(_normal(chances * np.exp(sharpness)), labels).mean()
+        return losses(normal(chances * np.exp(sharpness)), labels).mean()
 
     return float(minimize_scalar(loss, bounds=(-5, 5), options={"xatol": 0.01}).fun)
-
-
-def _losses(chances: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return -chances[np.arange(len(labels)), labels]
-
-
-@dataclass(frozen=True)
-class _Regression:
-    """Softmax regression on coordinates that are not correlated.
-
-    Args:
-        coordinates: (N, R + 1); the last is 1, and its weights, the intercept, are not penalised.
-        labels: (N,).
-        variances: mean squares of the coordinates (R + 1,), those of the whole set in a part of it too.
-    """
-
-    coordinates: np.ndarray
-    labels: np.ndarray
-    variances: np.ndarray
-
-    def take(self, rows: np.ndarray) -> _Regression:
-        return replace(self, coordinates=self.coordinates[rows], labels=self.labels[rows])
-
-    def fit(self, start: np.ndarray, penalty: float, until: Mapping[str, float]) -> np.ndarray:
-        """The weights (R + 1, K), sought from `start` on."""
-        decay = np.full((len(self.variances), 1), 1 / (penalty * len(self.labels)))
-        decay[-1] = 0
-        # In units in which the Hessian is near the identity L-BFGS takes a fraction of the steps. Its mean curvature
-        # goes to 0 where the classes are told apart for certain.
-        chances = np.exp(_log_softmax(self.coordinates, start))
-        curvature = max(float((chances * (1 - chances)).mean()), RESOLUTION)
-        units = 1 / np.sqrt(curvature * self.variances[:, None] + decay)
-        given = (units, decay)
-        found = minimize(self._objective, (start / units).ravel(), given, "L-BFGS-B", jac=True, options=dict(until))
-        return found.x.reshape(start.shape) * units
-
-    def _objective(self, flat: np.ndarray, units: np.ndarray, decay: np.ndarray) -> tuple[float, np.ndarray]:
-        """The mean log loss with its penalty, and its gradient, for weights in `units`."""
-        weights = flat.reshape(len(units), -1) * units
-        chances = _log_softmax(self.coordinates, weights)
-        loss = _losses(chances, self.labels).mean(dtype="float64") + (decay * weights**2).sum() / 2
-        np.exp(chances, out=chances)
-        chances[np.arange(len(chances)), self.labels] -= 1
-        slope = _gemm(chances)(1 / len(chances), chances.T, self.coordinates.T, trans_b=True).T
-        return float(loss), ((slope + decay * weights) * units).ravel()
-
-
-def _log_softmax(coordinates: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Log probabilities (N, K), in the precision of the coordinates."""
-    return _normal(_gemm(coordinates)(1.0, weights.astype(coordinates.dtype).T, coordinates.T).T)
-
-
-def _normal(logits: np.ndarray) -> np.ndarray:
-    """The logits, in place, less what makes them log probabilities."""
-    logits -= logits.max(axis=1, keepdims=True)
-    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    return logits
-
-
-def _gemm(array: np.ndarray) -> Any:
-    """SciPy's matrix product. NumPy may bring another BLAS, whose idle threads take the cores from SciPy's L-BFGS."""
-    return get_blas_funcs("gemm", (array,))
 
 
 def _standard(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -233,7 +166,7 @@ def _standard(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return features.mean(axis=0), np.where(spread > RESOLUTION * np.abs(features).max(axis=0), spread, 1.0)
 
 
-def _uncorrelated(standard: np.ndarray, labels: np.ndarray) -> tuple[_Regression, np.ndarray]:
+def _uncorrelated(standard: np.ndarray, labels: np.ndarray) -> tuple[Regression, np.ndarray]:
     """The regression on the principal coordinates, and the axes (F, R) along which they lie, R at most N.
 
     Axes at right angles leave the penalty as it is, and the weights of an optimum lie in the space of the rows.
@@ -244,11 +177,15 @@ def _uncorrelated(standard: np.ndarray, labels: np.ndarray) -> tuple[_Regression
     variances, turn = np.linalg.eigh(inside.T @ inside / images)
     coordinates = np.hstack([inside @ turn, np.ones((images, 1))])
     axes = turn if space is None else space @ turn
-    return _Regression(coordinates, labels, np.append(np.maximum(variances, 0), 1.0)), axes
+    return Regression(coordinates, labels, np.append(np.maximum(variances, 0), 1.0)), axes
 
 
-def _checked_rows(features: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    features, _ = checked(features, labels)
+def checked_labels(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Labels as an array.
+
+    Raises:
+        InputError: they are no integers from 0 to `classes` - 1, or there is none of a class.
+    """
     labels = np.asarray(labels)
     names = np.unique(labels)
     if not np.issubdtype(labels.dtype, np.integer) or names[0] < 0 or names[-1] >= classes:
@@ -262,11 +199,15 @@ def _checked_rows(features: np.ndarray, labels: np.ndarray, classes: int) -> tup
             f"labels: expected images of all {classes} classes, received none of class {lacking[0]}; "
             "add some or leave the class out"
         )
-    return features, labels
+    return labels
 
 
-def _checked_penalties(penalties: Sequence[float]) -> list[float]:
-    """The penalties, strongest first: a strong one is soon solved, and the next starts from there."""
+def checked_penalties(penalties: Sequence[float]) -> list[float]:
+    """The penalties, strongest first: a strong one is soon solved, and the next starts from there.
+
+    Raises:
+        InputError: there is none, or one that is no finite number above 0.
+    """
     values = sorted({float(value) for value in penalties})
     if not values or not np.isfinite(values).all() or values[0] <= 0:
         raise InputError(
@@ -275,7 +216,12 @@ def _checked_penalties(penalties: Sequence[float]) -> list[float]:
     return values
 
 
-def _checked_groups(groups: np.ndarray | None, images: int) -> np.ndarray:
+def checked_groups(groups: np.ndarray | None, images: int) -> np.ndarray:
+    """The group of each row, one of its own for each where none are given.
+
+    Raises:
+        InputError: there are more or fewer than rows.
+    """
     groups = np.arange(images) if groups is None else np.asarray(groups)
     if groups.shape != (images,):
         raise InputError(

@@ -185,22 +185,55 @@ def linear_probe(features: np.ndarray, labels: np.ndarray, seed: int = 0) -> np.
 def checked(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The features in float64, in which the sums are exact enough, and the classes as numbers from 0."""
     features, labels = np.asarray(features, dtype="float64"), np.asarray(labels)
-    if features.ndim != 2 or labels.shape != features.shape[:1]:
+    check_shapes(features.shape, labels)
+    check_finite(features)
+    names, classes = np.unique(labels, return_inverse=True)
+    if len(names) < 2:
+        raise InputError(f"labels: expected at least 2 classes, received {len(names)}; give images of several classes")
+    check_varied(np.ptp(features, axis=0))
+    return features, classes
+
+
+def check_shapes(features: tuple[int, ...], labels: np.ndarray) -> None:
+    """Refuse features and labels of shapes that do not belong together.
+
+    Raises:
+        InputError: they do not.
+
+    >>> check_shapes((2, 1280), np.array([0, 1]))
+    """
+    if len(features) != 2 or labels.shape != features[:1]:
         raise InputError(
-            f"features and labels: expected shapes (N, D) and (N,), received {features.shape} and {labels.shape}; "
+            f"features and labels: expected shapes (N, D) and (N,), received {features} and {labels.shape}; "
             "give one row and one label for each image"
         )
+
+
+def check_finite(features: np.ndarray) -> None:
+    """Refuse NaN and infinities.
+
+    Raises:
+        InputError: there are some.
+
+    >>> check_finite(np.zeros((2, 3)))
+    """
     if not np.isfinite(features).all():
         raise InputError(
             f"features: expected finite numbers, received {int((~np.isfinite(features)).sum())} NaN or infinite "
             "values; check the weights and the preprocessing"
         )
-    names, classes = np.unique(labels, return_inverse=True)
-    if len(names) < 2:
-        raise InputError(f"labels: expected at least 2 classes, received {len(names)}; give images of several classes")
-    if not np.ptp(features, axis=0).any():
+
+
+def check_varied(ranges: np.ndarray) -> None:
+    """Refuse features (N, D) that are the same for all images, by the range of each (D,).
+
+    Raises:
+        InputError: they are.
+
+    >>> check_varied(np.array([0.0, 3.5]))
+    """
+    if not ranges.any():
         raise InputError(
             "features: expected values that differ between images, received the same row for all; "
             "check the weights and the preprocessing"
         )
-    return features, classes
