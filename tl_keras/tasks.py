@@ -12,16 +12,17 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from graphlib import TopologicalSorter
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from tl_keras import processes
+from tl_keras import clusters, processes
 from tl_keras.errors import InputError
 
 T = TypeVar("T", bound=Hashable)
 R = TypeVar("R")
-Start = Callable[[T], "Future[R]"]  # begins one task
+Submit = Callable[..., Future]  # of a function and its arguments, as executors have it
 
 ENGINES = re.compile(r"local|processes:[1-9][0-9]{0,2}|ray(:[!-~]+)?", re.ASCII)
 
@@ -39,28 +40,33 @@ def check(engine: str) -> None:
 
 def each(
     engine: str,
-    work: Callable[[T], R],
+    work: Callable[..., R],
     items: Sequence[T],
     *,
     needs: Callable[[T], Iterable[T]] | None = None,
+    sends: Callable[[T], Any] | None = None,
     cores: int | None = None,
     prepare: Callable[[int], object] | None = None,
 ) -> Iterator[tuple[T, R]]:
     """Do `work` for each item, and give each with its result as they are done, in any order.
 
-    `local` works in this process, `processes:N` in N fresh ones. An exception of `work` is raised here as it was raised
-    there; what has not begun is then given up, and what is at work ended, as when the iterator is closed.
+    `local` works in this process, `processes:N` in N fresh ones, `ray` on a Ray cluster of this machine that ends with
+    the work (or on the one that RAY_ADDRESS names), `ray:ADDRESS` on that one. An exception of `work` is raised here as
+    it was raised there; what has not begun is then given up, and what is at work ended, as when the iterator is closed.
+    What a lost machine or a killed process of Ray was at is done again by another one.
 
     Args:
-        work: can be pickled, as items and results can.
+        work: of an item; it can be pickled, as items and results can.
         items: different ones.
         needs: the items that have to be done, and taken from this iterator, before one begins; what is not among
             `items` counts as done.
+        sends: what goes with an item, asked for when that begins: the second argument of `work`.
         cores: how many each task may use; by default all of this process, shared by as many processes as are asked for.
+            On Ray a task takes one GPU too, where there are any.
         prepare: called with that number first of all in every process that works, but not in this one.
 
     Raises:
-        InputError: no such engine.
+        InputError: no such engine; or no such cluster, or one of other versions.
         ValueError: items that need each other.
         RuntimeError: a process was killed.
 
@@ -71,11 +77,14 @@ def each(
     among = set(items)
     graph = {item: [need for need in needs(item) if need in among] if needs else [] for item in items}
     TopologicalSorter(graph).prepare()  # it raises CycleError, a ValueError
-    if engine.startswith("ray"):
-        raise InputError("--engine: expected local or processes:N, received ray, which is still to come; name one")
+
+    def arguments(item: T) -> tuple:
+        return (item, sends(item)) if sends else (item,)
+
     if engine == "local":
-        return _here(work, graph)
-    return _elsewhere(_in_processes(engine, work, cores, prepare), graph)
+        return _here(work, arguments, graph)
+    workers = _on_ray if engine.startswith("ray") else _in_processes
+    return _elsewhere(workers(engine, cores), partial(_prepared, prepare, work), arguments, graph)
 
 
 def own_cores() -> int:
@@ -87,11 +96,11 @@ def own_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _here(work: Callable[[T], R], graph: Mapping[T, list[T]]) -> Iterator[tuple[T, R]]:
+def _here(work: Callable[..., R], arguments: Callable[[T], tuple], graph: Mapping[T, list[T]]) -> Iterator[tuple[T, R]]:
     done = set[T]()
     for item in graph:
         for each in _with_needs(item, graph, done):
-            yield each, work(each)
+            yield each, work(*arguments(each))
 
 
 def _with_needs(item: T, graph: Mapping[T, list[T]], done: set[T]) -> Iterator[T]:
@@ -103,14 +112,19 @@ def _with_needs(item: T, graph: Mapping[T, list[T]], done: set[T]) -> Iterator[T
         yield item
 
 
-def _elsewhere(workers: AbstractContextManager[Start], graph: Mapping[T, list[T]]) -> Iterator[tuple[T, R]]:
+def _elsewhere(
+    workers: AbstractContextManager[tuple[Submit, int]],
+    work: Callable,
+    arguments: Callable[[T], tuple],
+    graph: Mapping[T, list[T]],
+) -> Iterator[tuple[T, Any]]:
     order = TopologicalSorter(graph)
     order.prepare()
     running, ended = dict[Future, T](), SimpleQueue[Future]()
-    with workers as start:
+    with workers as (submit, cores):
         while order.is_active():
             for item in order.get_ready():
-                future = start(item)
+                future = submit(work, cores, *arguments(item))
                 running[future] = item
                 future.add_done_callback(ended.put)
             future = ended.get()
@@ -120,12 +134,11 @@ def _elsewhere(workers: AbstractContextManager[Start], graph: Mapping[T, list[T]
 
 
 @contextmanager
-def _in_processes(engine: str, work: Callable, cores: int | None, prepare: Callable | None) -> Iterator[Start]:
+def _in_processes(engine: str, cores: int | None) -> Iterator[tuple[Submit, int]]:
     count = int(engine.partition(":")[2])
-    share = cores or max(1, own_cores() // count)
     with processes.pool(count) as pool:
         try:
-            yield lambda item: pool.submit(_prepared, prepare, share, work, item)
+            yield pool.submit, cores or max(1, own_cores() // count)
         except BrokenProcessPool as error:
             raise RuntimeError(
                 f"--engine {engine}: expected processes that live, received one that was killed, as the system does "
@@ -133,13 +146,21 @@ def _in_processes(engine: str, work: Callable, cores: int | None, prepare: Calla
             ) from error
 
 
-def _prepared(prepare: Callable[[int], object] | None, cores: int, work: Callable[[T], R], item: T) -> R:
+@contextmanager
+def _on_ray(engine: str, cores: int | None) -> Iterator[tuple[Submit, int]]:
+    address = engine.partition(":")[2]
+    with clusters.connected(address, own_cores()) as ray:
+        workers = clusters.Workers(ray, engine, cores or own_cores())
+        yield workers.submit, workers.cores
+
+
+def _prepared(prepare: Callable[[int], object] | None, work: Callable[..., R], cores: int, *arguments: Any) -> R:
     """A task in its process, which is made ready for the first one."""
     global _is_ready
     if prepare and not _is_ready:
         prepare(cores)
     _is_ready = True
-    return work(item)
+    return work(*arguments)
 
 
 _is_ready = False
