@@ -1,0 +1,259 @@
+"""Which files a data set of any size consists of, cut into chunks that can be looked through one by one, anywhere."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import itertools
+import os
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from tl_keras.data import containers
+from tl_keras.data.layouts import IMAGE_SUFFIXES, Layout, split_of
+from tl_keras.data.members import distinct
+from tl_keras.errors import InputError
+from tl_keras.folders import Folder
+
+FORMAT = "manifest 1"  # of what is made of a chunk
+FILES_A_CHUNK = 1000
+FILES = "files"  # the kind of a chunk of image files; others are kinds of containers
+# What tells that a file has changed: of those that file systems give, the ones that last.
+STATE = ("size", "mtime", "LastModified", "ETag", "updated", "created")
+
+
+class Entry(NamedTuple):
+    """A file: an image of a class, or, in a chunk of containers, a container of a split."""
+
+    name: str
+    label: str
+    split: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some files of a data set.
+
+    Args:
+        number: in the order of the data set.
+        kind: `files`, or the kind of container.
+        root: path or URL that names are relative to.
+        entries: image files, or one container.
+        class_names: of numbered classes, where files beside the container tell them.
+        key: SHA-256 of all of it, with sizes and times of the files.
+    """
+
+    number: int
+    kind: str
+    root: str
+    entries: tuple[Entry, ...]
+    class_names: tuple[str, ...]
+    key: str
+
+
+class Inventory(NamedTuple):
+    """What there is: where names are relative to, and the files in chunks."""
+
+    root: str
+    chunks: list[Chunk]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of names, labels, sizes and times of all files."""
+        return hashlib.sha256("\n".join(chunk.key for chunk in self.chunks).encode()).hexdigest()
+
+
+def take(data: str, data_dir: str | None, store: Folder) -> Inventory:
+    """What there is of `data`: containers where it is a URL, a glob, a container or a folder without image files,
+    else all that `sources.files` knows.
+
+    Args:
+        store: where the manifest will lie; not among the data.
+
+    Raises:
+        InputError: nothing there, containers of several kinds or compressed ones, no data set of files.
+
+    >>> len(take("pets", None, Folder("features")).chunks)  # doctest: +SKIP
+    8
+    """
+    from tl_keras.data import sources  # late: it reads manifests, too
+
+    if data.startswith("file://"):
+        data = str(Folder(data).local)
+    found = None if "://" in data else sources.location(data, data_dir)
+    if found is not None:
+        folder, names = _on_disk(found, store)
+    elif "://" in data or glob.has_magic(data):
+        folder, names = _matching(data, store)
+        _expect_containers(data, names)
+    else:
+        folder, names = Folder("."), []
+    if not _are_containers(names):
+        try:
+            return _of_files(sources.files(data, data_dir), found, sources.UNREAD)
+        except InputError as error:
+            beside = {posixpath.splitext(name)[1] for name in names if containers.kind(name)}
+            more = f"; or give the containers that lie there: '{folder.url}/**/*{min(beside)}'" if beside else ""
+            raise InputError(f"{error}{more}") from error
+    return Inventory(folder.url, _of_containers(folder, names))
+
+
+def _on_disk(found: Path, store: Folder) -> tuple[Folder, list[str]]:
+    if not found.is_dir():
+        return Folder(os.path.abspath(found.parent)), [found.name]
+    folder = Folder(os.path.abspath(found))
+    _refuse_inside(folder, store)
+    return folder, _visible(folder.names())
+
+
+def _visible(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
+
+
+def _refuse_inside(folder: Folder, store: Folder) -> None:
+    if f"{store.url.rstrip('/')}/".startswith(f"{folder.url.rstrip('/')}/"):
+        raise InputError(
+            f"manifest: expected a folder outside the data, received {store.url} in {folder.url}; name another one"
+        )
+
+
+def _matching(data: str, store: Folder) -> tuple[Folder, list[str]]:
+    """The files of a glob, or at a URL."""
+    from fsspec.core import url_to_fs
+
+    Folder(data)  # it knows whether such a URL can be read
+    files, path = url_to_fs(data)
+    if glob.has_magic(path):
+        root = "/".join(itertools.takewhile(lambda part: not glob.has_magic(part), path.split("/")[:-1]))
+        found = [name for name in files.glob(path) if files.isfile(name)]
+    elif files.isfile(path):
+        root, found = posixpath.dirname(path), [path]
+    else:
+        folder = Folder(data.rstrip("/"))
+        _refuse_inside(folder, store)
+        return folder, _visible(folder.names())
+    folder = Folder(files.unstrip_protocol(root) if "://" in data else root)
+    return folder, _visible(name.removeprefix(root + "/") for name in found)
+
+
+def _expect_containers(data: str, names: Sequence[str]) -> None:
+    if not any(containers.kind(name) or containers.is_compressed(name) for name in names):
+        raise InputError(
+            f"DATA: expected *.tar, TFRecord files or *.parquet at {data}, received {len(names)} other files; check "
+            "the address, or give class folders by their path on this machine"
+        )
+
+
+def _are_containers(names: Sequence[str]) -> bool:
+    """Whether files are containers of images and not images, beside which there may be anything."""
+    if any(name.lower().endswith(IMAGE_SUFFIXES) for name in names):
+        return False
+    return any(containers.kind(name) or containers.is_compressed(name) for name in names)
+
+
+def _of_containers(folder: Folder, names: Sequence[str]) -> list[Chunk]:
+    compressed = [name for name in names if containers.is_compressed(name)]
+    if compressed:
+        raise InputError(f"{folder.url}/{compressed[0]}: {containers.compressed(posixpath.splitext(compressed[0])[1])}")
+    kinds = {name: kind for name in names if (kind := containers.kind(name))}
+    if len(set(kinds.values())) > 1:
+        found = ", ".join(sorted(set(kinds.values())))
+        raise InputError(
+            f"DATA: expected containers of one kind, received {found} in {folder.url}; give "
+            f"those that are meant, such as '{folder.url}/*.tar'"
+        )
+    state, told = _state_in(folder), _class_names(folder, names)
+    return [
+        _chunk(number, kind, folder.url, [Entry(name, "", split(name))], state, told.get(posixpath.dirname(name), ()))
+        for number, (name, kind) in enumerate(kinds.items())
+    ]
+
+
+def split(name: str) -> str:
+    """The split of a container: what its name begins with, else the last split named in it, else the folder's.
+
+    >>> split("val/000.tar"), split("pets-test.tfrecord-00000-of-00001"), split("000.tar")
+    ('validation', 'test', 'train')
+    """
+    *folders, file = name.split("/")
+    words = re.findall("[a-z]+", file.lower())
+    candidates = [*words[:1], *reversed(words), *reversed(folders)]
+    return next(filter(None, map(split_of, candidates)), "train")
+
+
+def _class_names(folder: Folder, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The names of numbered classes that TensorFlow Datasets lays beside its files, by folder."""
+    found = [name for name in names if name.endswith(".labels.txt")]
+    told: dict[str, tuple[str, ...]] = {}
+    for name in sorted(found, key=lambda name: posixpath.basename(name) != "label.labels.txt"):
+        text = folder.read(name).decode("utf-8", "replace")
+        told.setdefault(posixpath.dirname(name), distinct(text.splitlines()))
+    return told
+
+
+def _of_files(layout: Layout, given: Path | None, unread: str) -> Inventory:
+    """Image files in the order in which `sources.load` has them; then those in no class, with the reason."""
+    root = os.path.abspath(layout.root)
+    outer = os.path.abspath(given) if given and given.is_dir() else root  # what `layout.unread` is relative to
+    parts = {"train": layout.train, "test": layout.test, "validation": layout.validation}
+    entries = [_entry(file, label, part) for part, items in parts.items() for file, label in items]
+    entries += [_entry(file, "", "unlabelled") for file in layout.unlabelled]
+    beside = (os.path.relpath(os.path.join(outer, file), root) for file in layout.unread)
+    entries += [_entry(file, "", "unlabelled", unread) for file in beside]
+    cut = [entries[start : start + FILES_A_CHUNK] for start in range(0, len(entries), FILES_A_CHUNK)]
+    state = _state_in(Folder(root))
+    return Inventory(root, [_chunk(number, FILES, root, part, state) for number, part in enumerate(cut)])
+
+
+def _entry(file: str, label: str, part: str, reason: str = "") -> Entry:
+    """An image file; its name as text, which a name that is no UTF-8 cannot be found by again."""
+    name = printable(file)
+    return Entry(name, printable(label), part, reason or ("" if name == file else "its name is no UTF-8; rename it"))
+
+
+def printable(name: str) -> str:
+    """A file name that is no UTF-8 with its foreign bytes escaped, so that tables can hold it.
+
+    >>> printable("caf\\udce9.jpg")
+    'caf\\\\udce9.jpg'
+    """
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _chunk(
+    number: int,
+    kind: str,
+    root: str,
+    entries: Sequence[Entry],
+    state: Callable[[str], str],
+    names: tuple[str, ...] = (),
+) -> Chunk:
+    told = FORMAT, kind, root, names, [(*entry, state(entry.name)) for entry in entries]
+    return Chunk(number, kind, root, tuple(entries), names, hashlib.sha256(repr(told).encode()).hexdigest())
+
+
+def _state_in(folder: Folder) -> Callable[[str], str]:
+    """What tells whether a file in `folder` is still the same."""
+
+    def of_url(name: str) -> str:
+        info = files.info(posixpath.join(root, name))
+        return repr([str(info[key]) for key in STATE if key in info])
+
+    def on_disk(name: str) -> str:
+        try:
+            state = os.stat(os.path.join(folder.url, name))
+            return f"{state.st_size} {state.st_mtime_ns}"
+        except OSError:
+            return "gone"
+
+    if folder.local:
+        return on_disk
+    from fsspec.core import url_to_fs
+
+    files, root = url_to_fs(folder.url)
+    return of_url
