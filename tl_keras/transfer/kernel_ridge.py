@@ -187,7 +187,7 @@ def solve(
     best: tuple[float, float, float, float, np.ndarray] | None = None
     for width, penalty in product(WIDTHS, PENALTIES):
         scores = out_of_fold(similarity(at, at, width), labels, classes, folds, penalty, weighting)
-        sharpness, loss = _sharpness(scores, labels)
+        sharpness, loss = best_sharpness(scores, labels)
         right = (scores.argmax(axis=1) == labels)[folds >= 0].mean()
         tried.append(Tried(width, penalty, loss, float(right)))
         if best is None or loss < best[0]:
@@ -251,8 +251,14 @@ def _weighting(labels: np.ndarray, classes: int) -> np.ndarray:
     return (len(labels) / np.maximum(counts, 1) / classes)[labels]
 
 
-def _sharpness(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """The factor on scores under which the mean log loss of their softmax is least, and that loss."""
+def best_sharpness(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """The factor on scores (N, K) under which the mean log loss of their softmax is least, and that loss.
+
+    Rows with NaN, which no fold holds out, do not count.
+
+    >>> best_sharpness(np.eye(2)[[0, 0, 0, 1]], np.array([0, 0, 1, 1]))[0]  # three in four: odds of e to that
+    1.09...
+    """
     held = np.isfinite(scores).all(axis=1)
     scores, labels = scores[held], labels[held]
 

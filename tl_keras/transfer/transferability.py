@@ -188,8 +188,7 @@ def checked(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nd
     check_shapes(features.shape, labels)
     check_finite(features)
     names, classes = np.unique(labels, return_inverse=True)
-    if len(names) < 2:
-        raise InputError(f"labels: expected at least 2 classes, received {len(names)}; give images of several classes")
+    check_classes(len(names))
     check_varied(np.ptp(features, axis=0))
     return features, classes
 
@@ -222,6 +221,18 @@ def check_finite(features: np.ndarray) -> None:
             f"features: expected finite numbers, received {int((~np.isfinite(features)).sum())} NaN or infinite "
             "values; check the weights and the preprocessing"
         )
+
+
+def check_classes(count: int) -> None:
+    """Refuse labels of fewer than two different classes.
+
+    Raises:
+        InputError: there are fewer.
+
+    >>> check_classes(2)
+    """
+    if count < 2:
+        raise InputError(f"labels: expected at least 2 classes, received {count}; give images of several classes")
 
 
 def check_varied(ranges: np.ndarray) -> None:
