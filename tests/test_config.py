@@ -166,8 +166,9 @@ def test_repetitions_count_on_from_the_seed():
 OPTIONS = {"stages": 2, "batch_norm": "trained", "views": 0, "lr": "1e-3"}
 DEEPER = {"batch_norm", "views", "lr"}
 READ_BY = {
-    "scratch": {"views", "lr"}, "probe": set(), "early_probe": set(), "last_layer": {"views", "lr"}, "last_two": DEEPER,
-    "full": DEEPER, "lp_ft": DEEPER, "per_depth": DEEPER, "last_stages": set(OPTIONS), "gradual": set(OPTIONS),
+    "scratch": {"views", "lr"}, "probe": set(), "early_probe": set(), "ridge": set(), "last_layer": {"views", "lr"},
+    "last_two": DEEPER, "full": DEEPER, "lp_ft": DEEPER, "per_depth": DEEPER, "last_stages": set(OPTIONS),
+    "gradual": set(OPTIONS),
 }  # fmt: skip
 
 

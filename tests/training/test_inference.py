@@ -24,6 +24,18 @@ def test_a_network_is_asked_about_every_image_in_order(model, count):
     np.testing.assert_allclose(seen, model.predict(images, verbose=0), atol=1e-6)
 
 
+@pytest.mark.parametrize("rows", [slice(0, 510), slice(3, 8), slice(490, 600)])
+def test_outputs_that_are_computed_when_they_are_read(model, rows):
+    images = made_up_split(510, 3).images
+    found = inference.Outputs(model, [CenterCrop(images, (16, 16))])
+    assert found.shape == (510, 3) and len(found) == 510 and found.dtype == np.float32
+    np.testing.assert_allclose(found[rows], inference.outputs(model, [images])[rows], atol=1e-6)
+    maps = keras.Model(model.input, model.layers[3].output)
+    flat = inference.Outputs(maps, [images])[:3]
+    assert flat.dtype == np.float32
+    np.testing.assert_allclose(flat, inference.outputs(maps, [images[:3]]).reshape(3, -1), atol=1e-6)
+
+
 def test_images_that_are_made_when_they_are_read(model):
     large = made_up_split(40, 3, side=20).images
     lazy = Part(CenterCrop(large, (16, 16)), slice(None, None, -1))

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import keras
 import numpy as np
+import pytest
 
 from tests.conftest import made_up_split
 from tl_keras.data.augment import RandomResizedCrop
@@ -13,7 +14,7 @@ from tl_keras.models import cnn
 from tl_keras.run_folder import RunFolder
 from tl_keras.training import inference, loop, runtime
 from tl_keras.training.schedules import Recipe
-from tl_keras.transfer import probe, strategies
+from tl_keras.transfer import moments, probe, strategies, streamed
 
 RECIPE = Recipe(epochs=6, batch_size=16, learning_rate=3e-3)
 
@@ -58,6 +59,28 @@ def test_a_solved_last_layer_is_the_optimum_on_the_features_and_counts_as_one_ep
         assert [float(value) for value in next(csv.DictReader(file)).values()] == [
             training.history[column][0] for column in columns
         ]
+
+
+def test_a_ridge_classifier_is_the_least_squares_head_on_the_features(tmp_path):
+    train_split, test = made_up_split(96), made_up_split(30, seed=1)
+    model, training = train(tmp_path, "ridge")
+    solution = streamed.ridge(features(train_split), train_split.labels, 2, seed=RECIPE.seed)
+    np.testing.assert_allclose(model.get_layer("dense2").kernel, solution.weights, atol=1e-5)
+    np.testing.assert_allclose(model.get_layer("dense2").bias, solution.bias, atol=1e-5)
+    assert training.history["epoch"] == [1] and training.history["learning_rate"] == [0.0]
+    assert training.history["val_accuracy"] == [accuracy(model, test)]
+
+
+@pytest.mark.parametrize("strategy, solve", [("probe", streamed.softmax), ("ridge", streamed.ridge)])
+def test_features_of_many_images_are_computed_when_they_are_read(tmp_path, monkeypatch, strategy, solve):
+    monkeypatch.setattr(streamed, "SAMPLE", 60)
+    monkeypatch.setattr(moments, "CHUNK", 40)
+    split = made_up_split(96)
+    model, training = train(tmp_path, strategy)
+    solution = solve(features(split), split.labels, 2, seed=RECIPE.seed)
+    np.testing.assert_allclose(model.get_layer("dense2").kernel, solution.weights, atol=1e-5)
+    np.testing.assert_allclose(model.get_layer("dense2").bias, solution.bias, atol=1e-5)
+    assert training.history["accuracy"] == [accuracy(model, split)]
 
 
 def test_a_solved_last_layer_reads_images_as_they_are_measured(tmp_path):

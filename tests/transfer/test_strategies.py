@@ -183,7 +183,7 @@ def test_every_strategy_covers_the_whole_training(name):
     assert strategy.name == name and strategy.title
     by_gradients = [phase.epochs for phase in strategy.phases if not phase.solved]
     assert sum(by_gradients) == pytest.approx(1) or not by_gradients
-    assert bool(by_gradients) == (name not in ("probe", "early_probe")), "a probe is solved"
+    assert bool(by_gradients) == (name not in ("probe", "early_probe", "ridge")), "these are solved"
 
 
 def test_strategies_by_name():
@@ -192,6 +192,7 @@ def test_strategies_by_name():
     assert [phase.solved for phase in strategies.find("lp_ft").phases] == ["softmax", ""]
     assert strategies.find("probe").phases == (strategies.SOLVED,) == strategies.find("lp_ft").phases[:1]
     assert strategies.find("early_probe").phases == (strategies.SOLVED,)
+    assert [phase.solved for phase in strategies.find("ridge").phases] == ["ridge"]
     assert [name for name in strategies.NAMES if strategies.find(name).is_early] == ["early_probe"]
     assert strategies.find("scratch").phases[0].batch_norm
     assert not strategies.find("full").phases[0].batch_norm

@@ -11,7 +11,9 @@ from tl_keras.quiet import keras
 from tl_keras.records import Predictions
 from tl_keras.training import inference
 from tl_keras.training.checkpoint import Checkpoint, Progress
-from tl_keras.transfer import frozen, probe, strategies
+from tl_keras.transfer import frozen, strategies, streamed
+
+HEADS = {"softmax": streamed.softmax, "ridge": streamed.ridge}
 
 Seen = Callable[[Split], Sequence[Rows]]
 
@@ -42,8 +44,7 @@ def solve(
     started = time.perf_counter()
     inputs = seen(split)
     head = strategies.last_dense(trained)
-    features = inference.outputs(frozen.before(trained, head), inputs).astype("float32")
-    solution = probe.solve(features, split.labels, len(split.class_names), seed=seed)
+    solution = HEADS[how](_features(trained, head, inputs), split.labels, len(split.class_names), seed=seed)
     head.set_weights([solution.weights, solution.bias])
     learned, measured = predicted(trained, inputs, split), measure()
     row = {"loss": learned.loss, "accuracy": learned.accuracy}
@@ -56,6 +57,14 @@ def solve(
         f"val_accuracy {row['val_accuracy']:.4f}",
         flush=True,
     )
+
+
+def _features(trained: keras.Model, head: keras.layers.Layer, inputs: Sequence[Rows]) -> Rows:
+    """What the last layer reads, (N, F): held in memory, or of many images computed whenever it is read."""
+    before = frozen.before(trained, head)
+    if len(inputs[0]) > streamed.SAMPLE:
+        return inference.Outputs(before, inputs)
+    return inference.outputs(before, inputs).astype("float32")
 
 
 def predicted(trained: keras.Model, inputs: Sequence[Rows], split: Split) -> Predictions:

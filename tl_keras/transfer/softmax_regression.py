@@ -66,9 +66,10 @@ def descend(
         curvature: of the log loss near `start` (`mean_curvature`).
         until: when to end, as `scipy.optimize.minimize` takes it.
 
-    >>> descend(lambda weights: (weights.sum() ** 2 / 2, weights * 0 + weights.sum()), np.ones((2, 1)), 1.0,
-    ...         np.ones(2), 1.0, FINE).round(3).tolist()
-    [[0.0], [0.0]]
+    >>> def loss(weights):
+    ...     return ((weights - 1) ** 2).sum() / 2, weights - 1
+    >>> descend(loss, np.zeros((2, 1)), 1.0, np.ones(2), 1.0, FINE).round(3).tolist()
+    [[0.5], [1.0]]
     """
     decays = np.full((len(variances), 1), decay)
     decays[-1] = 0

@@ -43,6 +43,7 @@ class Phase:
 
 
 SOLVED = Phase(last_layers=1, solved="softmax")
+LEAST_SQUARES = Phase(last_layers=1, solved="ridge")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class Strategy:
 
 
 NAMES = (
-    "scratch", "probe", "early_probe", "last_layer", "last_two", "last_stages", "full", "gradual", "lp_ft", "per_depth",
+    "scratch", "probe", "early_probe", "ridge", "last_layer", "last_two", "last_stages", "full", "gradual", "lp_ft",
+    "per_depth",
 )  # fmt: skip
 
 
@@ -74,9 +76,9 @@ def find(name: str, stages: int = 1, batch_norm: bool = False) -> Strategy:
     With `batch_norm` BatchNorm layers train too where what surrounds them does.
 
     `probe` solves the last layer, a logistic regression on the features; `early_probe` does so on those of the stage
-    that suits the training images best. Gradual unfreezing is Howard and Ruder's (2018), one stage more in each phase.
-    `lp_ft` starts from the probe and trains everything, at a tenth of the rate: Kumar et al., "Fine-Tuning can Distort
-    Pretrained Features" (2022).
+    that suits the training images best; `ridge` by least squares, in one pass over features however many there are.
+    Gradual unfreezing is Howard and Ruder's (2018), one stage more in each phase. `lp_ft` starts from the probe and
+    trains everything, at a tenth of the rate: Kumar et al., "Fine-Tuning can Distort Pretrained Features" (2022).
 
     Raises:
         InputError: there is no such strategy.
@@ -90,6 +92,7 @@ def find(name: str, stages: int = 1, batch_norm: bool = False) -> Strategy:
         "scratch": ("from scratch", (Phase(batch_norm=True),)),
         "probe": ("linear probe", (SOLVED,)),
         "early_probe": ("linear probe on earlier features", (SOLVED,)),
+        "ridge": ("ridge classifier", (LEAST_SQUARES,)),
         "last_layer": ("last layer", (Phase(last_layers=1),)),
         "last_two": ("last two layers", (Phase(last_layers=2),)),
         "last_stages": ("last stage" if stages == 1 else f"last {stages} stages", (Phase(last_stages=stages),)),
