@@ -1,6 +1,9 @@
 """Single images are read out of containers where they lie."""
 
+import contextlib
+
 import fsspec
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from made_up_containers import SAMPLES, listed, packed, recorded, table
@@ -97,3 +100,21 @@ def test_a_compressed_container_is_refused_by_its_content(tmp_path, name):
         InputError, match=f"{name}: expected a container that is not compressed, received gzip: .*gunzip"
     ):
         listed(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a-00000-of-00001", "a.parquet"])
+def test_whatever_the_bytes_there_are_rows_or_one_clear_line(tmp_path, name):
+    path = tmp_path / name
+    if name == "a.tar":
+        packed(path, [*SAMPLES, ("d" * 120 + "/4.jpg", b"4" * 700)])
+    elif name == "a.parquet":
+        table(path, [bytes([n]) * 30 for n in range(40)], list(range(40)))
+    else:
+        recorded(path, [{"image": b"x" * 20, "label": [n], "image/class/text": b"cat"} for n in range(5)])
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for trial in range(100):
+        content = np.frombuffer(whole, "uint8").copy()
+        content[rng.integers(0, len(content), 1 + trial % 20)] = rng.integers(0, 256, 1 + trial % 20)
+        path.write_bytes(content[: rng.integers(1, len(content)) if trial % 4 == 0 else None].tobytes())
+        with contextlib.suppress(InputError):
+            assert all(member.reason or isinstance(member.content, bytes) for member in listed(path))

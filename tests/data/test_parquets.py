@@ -39,3 +39,20 @@ def test_a_parquet_file_that_is_cut_short_is_told(tmp_path):
     path = table(tmp_path / "a.parquet", [b"1" * 50] * 10, [1] * 10)
     path.write_bytes(path.read_bytes()[:-20])
     assert told(path) == [] and list(reasons(path)) == [""] and "cut short" in reasons(path)[""]
+
+
+def test_labels_that_are_no_class_and_names_that_are_not_distinct(tmp_path):
+    path = tmp_path / "train.parquet"
+    images = [b"1", b"2", b"3", b"4"]
+    for labels, found in (
+        ([1.0, 2.5, None, float("nan")], {"0": "1", "2": "", "3": ""}),
+        ([[1], [2], [], None], {"3": ""}),
+        ([True, False, None, True], {"2": ""}),
+        ([" a ", "", None, "b"], {"0": "a", "1": "", "2": "", "3": "b"}),
+    ):
+        pq.write_table(pa.table({"image": pa.array(images), "label": labels}), path)
+        assert {name: label for name, label, _ in told(path)} == found
+    table(path, images, [0, 1, 2, 3], label={"_type": "ClassLabel", "names": ["crane", "crane", "cat"]})
+    assert containers.class_names(Folder(tmp_path), path.name) == () and told(path)[1][1] == "1"
+    table(path, images, [0, 1, 2, 3], label={"_type": "ClassLabel", "names": ["a", "b", "c"]})
+    assert reasons(path) == {"3": "has the label 3, of which the data set names 3"}

@@ -104,6 +104,7 @@ def read(root: str, uris: Sequence[str], starts: Sequence[int], lengths: Sequenc
 
     Raises:
         InputError: a file or container that is gone or was cut short, or a uri that leads out of `root`.
+        OSError: the disk or the network fails.
 
     >>> list(read("pets", ["cats/1.jpg"], [0], [-1]))  # doctest: +SKIP
     [b'...']

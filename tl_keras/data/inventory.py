@@ -108,7 +108,9 @@ def _on_disk(found: Path, store: Folder) -> tuple[Folder, list[str]]:
         return Folder(os.path.abspath(found.parent)), [found.name]
     folder = Folder(os.path.abspath(found))
     _refuse_inside(folder, store)
-    return folder, _visible(folder.names())
+    # A tenth of the time of `Folder.names`, which matters where there are millions.
+    below = ((os.path.relpath(path, folder.url), files) for path, _, files in os.walk(folder.url))
+    return folder, _visible(posixpath.normpath(f"{path}/{file}") for path, files in below for file in files)
 
 
 def _visible(names: Iterable[str]) -> list[str]:
@@ -116,7 +118,8 @@ def _visible(names: Iterable[str]) -> list[str]:
 
 
 def _refuse_inside(folder: Folder, store: Folder) -> None:
-    if f"{store.url.rstrip('/')}/".startswith(f"{folder.url.rstrip('/')}/"):
+    place = os.path.abspath(store.url) if store.local else store.url.rstrip("/")
+    if f"{place}/".startswith(f"{folder.url.rstrip('/')}/"):
         raise InputError(
             f"manifest: expected a folder outside the data, received {store.url} in {folder.url}; name another one"
         )

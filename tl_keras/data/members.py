@@ -46,9 +46,10 @@ def class_name(value: Any, names: Sequence[str] = ()) -> str:
     if isinstance(value, bytes):
         value = value.decode()
     if isinstance(value, str):
+        value.encode()  # half a character, as JSON may have it, is a ValueError here
         return value.strip()
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"has a label that is no class: {str(value)[:50]}")
+        raise ValueError(f"has a label that is no class: {ascii(value)[:50]}")
     if value < 0:
         return ""
     if names and value >= len(names):

@@ -64,7 +64,8 @@ def members(stream: BinaryIO) -> Iterator[Member]:
 
 def _member(row: int, image: Any, label: Any, names: tuple[str, ...]) -> Member:
     try:
-        return Member(str(row), row, -1, class_name(label.as_py(), names) if label else "", content(image.as_py()))
+        told = "" if label is None else class_name(label.as_py(), names)
+        return Member(str(row), row, -1, told, content(image.as_py()))
     except ValueError as error:
         return Member(str(row), reason=str(error))
 
@@ -179,7 +180,9 @@ def _opened(stream: BinaryIO) -> Any:
 
     stream.seek(0)
     try:
-        return pyarrow.parquet.ParquetFile(stream)
+        opened = pyarrow.parquet.ParquetFile(stream)
+        opened.schema_arrow.to_string(show_schema_metadata=False)  # fails where a damaged name is no UTF-8
+        return opened
     except _damage() as error:
         if getattr(error, "errno", None):
             raise
@@ -190,7 +193,7 @@ def _damage() -> tuple[type[Exception], ...]:
     """What pyarrow raises for foreign bytes: an OSError without a number, too."""
     import pyarrow
 
-    return pyarrow.ArrowException, OSError
+    return pyarrow.ArrowException, OSError, UnicodeDecodeError
 
 
 def _first_line(error: Exception) -> str:

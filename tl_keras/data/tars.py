@@ -43,7 +43,9 @@ def members(stream: BinaryIO) -> Iterator[Member]:
     stream.seek(0)
     try:
         tar = tarfile.TarFile(fileobj=stream)
-    except tarfile.TarError as error:
+    except OSError:  # the disk's or the network's
+        raise
+    except Exception as error:  # foreign bytes: TarError, ValueError, MemoryError, OverflowError, ...
         yield Member("", reason=f"is no .tar ({error})")
         return
     sample, seen = list[_File](), set[str]()
@@ -65,9 +67,9 @@ def _next(tar: tarfile.TarFile, stream: BinaryIO, end: int) -> tuple[_File | Non
     while True:
         try:
             info = tar.next()
-        except OSError:  # the disk's or the network's
+        except OSError:
             raise
-        except Exception as error:  # foreign bytes: TarError, ValueError, MemoryError, OverflowError, ...
+        except Exception as error:
             return None, f"is cut short or damaged at byte {tar.offset} ({error})"
         tar.members.clear()  # type: ignore[attr-defined]  # else all of them pile up
         if info is None:
