@@ -1,5 +1,6 @@
 """WebDataset's samples in a .tar, checked against Python's tarfile."""
 
+import subprocess
 import tarfile
 
 import pytest
@@ -60,3 +61,13 @@ def test_a_tar_without_its_end_and_a_damaged_header_are_told(tmp_path):
     for damaged in (content[:2048], content[:2048] + b"\x99" * 512 + content[2560:]):
         path.write_bytes(damaged)
         assert told(path) == [("1.jpg", "1", b"1" * 512)] and "damaged at byte 2048" in reasons(path)[""]
+
+
+def test_a_sparse_file_is_left_out_and_what_follows_is_not(tmp_path):
+    with open(tmp_path / "1.jpg", "wb") as file:
+        file.truncate(10_000_000)
+    (tmp_path / "2.jpg").write_bytes(b"two")
+    subprocess.run(["tar", "--sparse", "-cf", "train.tar", "1.jpg", "2.jpg"], cwd=tmp_path, check=True)
+    path = tmp_path / "train.tar"
+    assert path.stat().st_size < 100_000 and told(path) == [("2.jpg", "", b"two")]
+    assert reasons(path) == {"1.jpg": "is a sparse file, or too large"}

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from tl_keras.data import containers
 from tl_keras.data.layouts import IMAGE_SUFFIXES, Layout, split_of
-from tl_keras.data.members import distinct
+from tl_keras.data.members import distinct, printable
 from tl_keras.errors import InputError
 from tl_keras.folders import Folder
 
@@ -217,15 +217,6 @@ def _entry(file: str, label: str, part: str, reason: str = "") -> Entry:
     """An image file; its name as text, which a name that is no UTF-8 cannot be found by again."""
     name = printable(file)
     return Entry(name, printable(label), part, reason or ("" if name == file else "its name is no UTF-8; rename it"))
-
-
-def printable(name: str) -> str:
-    """A file name that is no UTF-8 with its foreign bytes escaped, so that tables can hold it.
-
-    >>> printable("caf\\udce9.jpg")
-    'caf\\\\udce9.jpg'
-    """
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _chunk(

@@ -65,3 +65,12 @@ def distinct(names: Sequence[str]) -> tuple[str, ...]:
     """
     stripped = [name.strip() for name in names]
     return tuple(stripped) if all(stripped) and len(set(stripped)) == len(stripped) else ()
+
+
+def printable(name: str) -> str:
+    """A file name that is no UTF-8 with its foreign bytes escaped, so that tables can hold it.
+
+    >>> printable("caf\\udce9.jpg")
+    'caf\\\\udce9.jpg'
+    """
+    return name.encode("utf-8", "backslashreplace").decode()

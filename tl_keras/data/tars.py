@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from tl_keras.data.layouts import IMAGE_SUFFIXES
-from tl_keras.data.members import MAX_BYTES, Member, class_name
+from tl_keras.data.members import MAX_BYTES, Member, class_name, printable
 
 LABEL_SUFFIXES = (".cls", ".json")
 # The key is the path up to the first dot of the file's name; hidden files and those without a dot belong to no sample.
@@ -76,8 +76,9 @@ def _next(tar: tarfile.TarFile, stream: BinaryIO, end: int) -> tuple[_File | Non
             stream.seek(tar.offset)
             whole = stream.read(tarfile.BLOCKSIZE) == tarfile.NUL * tarfile.BLOCKSIZE
             return None, "" if whole else f"is cut short or damaged at byte {tar.offset}"
-        if info.size < 0 or tar.offset <= info.offset or info.offset_data + info.size > end:
-            return None, f"is cut short or damaged within {_printable(info.name)}"
+        has_bytes = info.isreg() and not info.issparse()  # a sparse file is larger than what lies there
+        if info.size < 0 or tar.offset <= info.offset or (has_bytes and info.offset_data + info.size > end):
+            return None, f"is cut short or damaged within {printable(info.name)}"
         found = SAMPLE.fullmatch(info.name)
         suffix = "." + found[2].lower() if found else ""
         if found and info.isreg() and suffix.endswith(IMAGE_SUFFIXES + LABEL_SUFFIXES):
@@ -86,13 +87,9 @@ def _next(tar: tarfile.TarFile, stream: BinaryIO, end: int) -> tuple[_File | Non
 
 def _read(stream: BinaryIO, info: tarfile.TarInfo, key: str, suffix: str) -> _File:
     if info.issparse() or info.size > MAX_BYTES:
-        return _File(key, suffix, _printable(info.name), info.offset_data, b"", "is a sparse file, or too large")
+        return _File(key, suffix, printable(info.name), info.offset_data, b"", "is a sparse file, or too large")
     stream.seek(info.offset_data)
-    return _File(key, suffix, _printable(info.name), info.offset_data, stream.read(info.size))
-
-
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode()
+    return _File(key, suffix, printable(info.name), info.offset_data, stream.read(info.size))
 
 
 def _images(sample: list[_File], seen: set[str], cut_short: bool) -> Iterator[Member]:
