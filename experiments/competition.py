@@ -3,7 +3,8 @@
     python -m tl_keras.run competition DATA --roll 2020387499
     python -m tl_keras.run competition DATA --backbone mobilenet_v2_0.35=FILE,mobilenet_0.25=FILE --budget 60
 
-DATA is a folder or .zip of class folders, with the images to predict in a `test/` without such. Everything is chosen
+DATA is a folder or .zip of class folders, with the images to predict in a `test/` without such, or what `extract` made
+of it. Everything is chosen
 out of fold: each training image is judged by heads and networks that have not learned it. Features of several networks
 at several sizes are stacked under a kernel head, the best network is fine-tuned, and both vote. The run folder gets
 `<roll>_06.csv`, `<roll>_06.pdf` and `<roll>_06.ipynb`.
@@ -24,10 +25,9 @@ from tl_keras.config import FineTuningSettings, option
 from tl_keras.data import policies
 from tl_keras.data.image_data import ImageData
 from tl_keras.data.selection import Everything
-from tl_keras.data.view import View
 from tl_keras.errors import InputError
 from tl_keras.export import predictions_csv
-from tl_keras.study import backbone_choice
+from tl_keras.study import backbone_choice, from_store
 from tl_keras.study.trial import Stacked, Trial, Voted, repeated
 from tl_keras.training.schedules import Recipe
 from tl_keras.transfer import block
@@ -84,9 +84,10 @@ def load(settings: Settings) -> ImageData:
     from experiments.contest import deliver
 
     deliver.check_sample(settings)
-    images = _selection(settings).load(View(candidates.LOADED))
+    images = _selection(settings).load(candidates.loaded(settings))
     deliver.check_hidden(settings, images)
-    return replace(images, mirror=images.mirror and not settings.no_mirror)
+    mirror = images.mirror and not settings.no_mirror and not candidates.stored(settings)  # nobody stored mirror images
+    return replace(images, mirror=mirror)
 
 
 def resolve(settings: Settings, images: ImageData, out) -> Settings:
@@ -96,6 +97,7 @@ def resolve(settings: Settings, images: ImageData, out) -> Settings:
     clock, found = plan.Clock(settings.budget, BEGAN), plan.Plan(budget=settings.budget)
     if settings.blocks and settings.augment != "find" and "plan" in out.config():
         return settings  # a run that is taken up
+    settings = from_store.named(settings, images, out)
     settings = plan.with_heads(settings, images, found)
     storage = plan.Storage(out.activations, settings.activations, settings.disk_limit, settings.prefix_engine)
     rows = plan.extracted(candidates.asked(settings), images, storage, clock, found)
@@ -113,7 +115,7 @@ def resolve(settings: Settings, images: ImageData, out) -> Settings:
 
 def trials(settings: Settings, images: ImageData) -> list[Trial]:
     """The heads on stacked features, the fine-tuned network, and the vote of all."""
-    view = View(candidates.LOADED, mirror=images.mirror)
+    view = replace(candidates.loaded(settings), mirror=images.mirror)
     rate = Recipe(1, settings.batch_size, 0.0)
     stacked = tuple(candidates.asked(settings))
     shared: dict[str, Any] = {
@@ -131,7 +133,7 @@ def trials(settings: Settings, images: ImageData) -> list[Trial]:
             Trial(strategy.name, strategy.name, f"{strategy.title}, {best.name}", view=tuned, network=best.backbone,
                   recipe=_recipe(settings, strategy), weights=best.weights, strategy=strategy,
                   augment=policies.find(settings.augment, tuned.size, tuned.mirror),
-                  precision=settings.precision, **shared),
+                  precision=settings.precision, devices=settings.devices, **shared),
             settings.repeats,
         )  # fmt: skip
     if found[1:]:

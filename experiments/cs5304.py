@@ -120,7 +120,7 @@ def trials(settings: Settings, images: ImageData) -> list[Trial]:
                 weights=networks.weights_of(settings.network, settings.weights), strategy=approach,
                 augment=FlipShift(flip=images.mirror), precision=settings.precision,
                 activations=settings.activations, disk_limit=settings.disk_limit,
-                prefix_engine=settings.prefix_engine,
+                prefix_engine=settings.prefix_engine, devices=settings.devices,
             ),
             settings.repeats,
         )  # fmt: skip

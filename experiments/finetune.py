@@ -3,9 +3,10 @@
     python -m tl_keras.run finetune DATA
     python -m tl_keras.run finetune DATA --backbone mobilenet_v2_0.35=FILE,mobilenet_0.25=FILE --seeds 3
 
-DATA is a folder or .zip of class folders, a table, an .npz or a named set. Where it has no validation images, a fifth
-of the training images is held out; where it has no test images, a fifth is measured on. The winner is chosen by the
-validation images alone. A `test/` without class folders is predicted: `predictions/NAME.unlabelled.csv`.
+DATA is a folder or .zip of class folders, a table, an .npz, a named set, or what `extract` stored. Where it has no
+validation images, a fifth of the training images is held out; where it has no test images, a fifth is measured on. The
+winner is chosen by the validation images alone. A `test/` without class folders is predicted:
+`predictions/NAME.unlabelled.csv`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tl_keras.data.image_data import ImageData
 from tl_keras.data.selection import Selection
 from tl_keras.errors import InputError
 from tl_keras.models import networks
-from tl_keras.study import backbone_choice
+from tl_keras.study import backbone_choice, from_store
 from tl_keras.study.trial import Trial, repeated
 from tl_keras.training.schedules import Recipe
 from tl_keras.transfer.activations import Storage
@@ -79,6 +80,7 @@ def load(settings: Settings, default: str = "") -> ImageData:
 
 def resolve(settings: Settings, images: ImageData, out) -> Settings:
     """The settings with the one backbone that is re-used: the one named, or the best by a probe on training images."""
+    settings = from_store.named(settings, images, out)
     candidates = backbone_choice.parse(settings.backbone, settings.weights)
     best = candidates[0]
     if candidates[1:]:
@@ -100,7 +102,7 @@ def trials(settings: Settings, images: ImageData, recipe: Callable[..., Recipe] 
                 weights="none" if strategy.name == "scratch" else settings.weights or "none", strategy=strategy,
                 augment=None if settings.views == 0 else RandomResizedCrop(view.size, flip=view.mirror),
                 precision=settings.precision, activations=settings.activations, disk_limit=settings.disk_limit,
-                prefix_engine=settings.prefix_engine,
+                prefix_engine=settings.prefix_engine, devices=settings.devices,
             ),
             settings.repeats,
         )  # fmt: skip

@@ -45,7 +45,8 @@ FRONT_DOOR = [ROOT / f"tl_keras/{name}.py" for name in ("run", "command_line", "
 ALL_USE = {
     "errors": set(), "files": set(), "quiet": set(), "processes": set(), "config": {"errors"}, "values": {"errors"},
     "run_folder": {"errors", "files"}, "records": {"errors", "files", "run_folder"}, "stopping": set(),
-    "tasks": {"clusters", "errors", "processes"}, "clusters": {"clusters", "config", "errors", "stopping"},
+    "folders": {"errors", "files"}, "tasks": {"clusters", "errors", "processes"},
+    "clusters": {"clusters", "config", "errors", "stopping"},
 }  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def _trial(settings, block: Block, name: str) -> Trial:
     return Trial(
         f"{PREFIX}{name}", f"{PREFIX}{name}", name, images, view, block.backbone, recipe, weights=block.weights,
         strategy=strategy("lp_ft"), augment=policies.find(name, view.size, view.mirror), seed=settings.seed, keep=False,
-        prefix_engine=settings.prefix_engine,
+        prefix_engine=settings.prefix_engine, devices=settings.devices,
     )  # fmt: skip
 
 

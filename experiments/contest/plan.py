@@ -162,9 +162,11 @@ def ablate(
     first, networks = taken[0], list(dict.fromkeys(block.backbone for block in taken))
     sets: dict[str, Callable[[], list[np.ndarray]]] = {
         "all parts": lambda: [found[block] for block in taken],
-        "without middle stages": lambda: [found[block][:, -last[block] :] for block in taken],
-        f"one block, {first.title}": lambda: [found[first]],
     }
+    if any(block.stages for block in taken):
+        sets["without middle stages"] = lambda: [found[block][:, -last[block] :] for block in taken]
+    if taken[1:]:
+        sets[f"one block, {first.title}"] = lambda: [found[first]]
     if images.mirror:
         sets["without mirror images"] = lambda: [blocks.features(b, images.train, False, storage) for b in taken]
     if networks[1:]:

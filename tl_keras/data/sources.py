@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tl_keras.data import downloads, leakage
+from tl_keras.data import downloads, leakage, stored_set
 from tl_keras.data.archives import unpack
 from tl_keras.data.arrays import DIGITS, KERAS_SETS, from_arrays, read_npz, resized, rgb
 from tl_keras.data.decode import decode_files
@@ -23,6 +23,7 @@ from tl_keras.data.image_data import ImageData, Quarantined
 from tl_keras.data.layouts import Layout, read_folder, read_manifest
 from tl_keras.data.splits import Split, stratified
 from tl_keras.errors import InputError
+from tl_keras.folders import Folder
 
 UNMIRRORED = ("digits", "mnist")  # a mirrored digit is no digit
 LOCAL_SETS = ("hymenoptera", "tiny-imagenet-5")  # a course hands them out; they lie in the data directory or nowhere
@@ -40,7 +41,8 @@ def load(name: str | Path, data_dir: str | Path | None = None, size: tuple[int, 
     Args:
         name: `cifar10`, `mnist`, `digits`, `tfds:NAME`, a set in the data directory, or a path: a folder or .zip of
             class folders (in `train/` and `test/`, `validation/` or `val/`, or all together), a .csv or .tsv of
-            path,label[,split], an .npz of x_train, y_train, x_test, y_test[, class_names]; suffixes in any case.
+            path,label[,split], an .npz of x_train, y_train, x_test, y_test[, class_names]; suffixes in any case. Or a
+            store of features (`transfer.extraction`), a folder or a URL, whose images are read when they are asked for.
         data_dir: the data directory.
         size: (height, width) every image is resized to; None keeps the size of sets whose images share one.
 
@@ -57,6 +59,9 @@ def load(name: str | Path, data_dir: str | Path | None = None, size: tuple[int, 
     if name == "digits":
         return replace(_digits(size), source=name)
     places = _places(data_dir)
+    stored = store(name, data_dir)
+    if stored:
+        return _stored(stored, size)
     found = _find(name, places)
     images = _from_path(found, size) if found else _downloaded(name, places, size)
     return replace(images, mirror=images.name.removeprefix("tfds:") not in UNMIRRORED, source=name)
@@ -81,6 +86,9 @@ def files(name: str | Path, data_dir: str | Path | None = None) -> Layout:
     ('train/n09193705/images/n09193705_0.JPEG', 'n09193705')
     """
     places = _places(data_dir)
+    stored = store(os.fspath(name), data_dir)
+    if stored:
+        return stored_set.files(stored)
     found = _find(os.fspath(name), places)
     layout = _layout(found) if found else None
     if not layout:
@@ -89,6 +97,24 @@ def files(name: str | Path, data_dir: str | Path | None = None) -> Layout:
             f"{' or '.join(map(str, places))}, received {os.fspath(name)!r}; check the path"
         )
     return layout
+
+
+def store(name: str, data_dir: str | Path | None = None) -> Folder | None:
+    """The store of features that is meant by a path or a URL; None where something else is.
+
+    >>> store("digits") is None
+    True
+    """
+    place = name if "://" in name else location(name, data_dir)
+    return Folder(place) if place and stored_set.is_one(str(place)) else None
+
+
+def _stored(folder: Folder, size) -> ImageData:
+    if size is None:
+        raise InputError(
+            f"data: expected images of one size, received a store of features, {folder.url}; name what it was made of"
+        )
+    return stored_set.load(folder, size, TEST_FRACTION, SPLIT_SEED)
 
 
 def _places(data_dir) -> list[Path]:

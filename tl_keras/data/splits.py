@@ -15,6 +15,7 @@ import numpy as np
 
 from tl_keras.data.decode import in_threads
 from tl_keras.data.lazy import LazyImages, Part, fingerprint, taken
+from tl_keras.data.listed import ListedImages
 from tl_keras.errors import InputError
 
 
@@ -69,8 +70,10 @@ class Split:
         Of lazy images it tells what they are made from.
         """
         images = self.images
-        while isinstance(images, LazyImages):
+        while isinstance(images, LazyImages) and not isinstance(images, ListedImages):
             images = images.source
+        if isinstance(images, ListedImages):
+            return images.contents
 
         def digests(rows: range) -> list[str]:
             return [hashlib.blake2b(np.ascontiguousarray(images[row]).data).hexdigest() for row in rows]
@@ -104,12 +107,16 @@ def joined(parts: Sequence[Split]) -> Split:
     """
     ids = np.concatenate([part.ids for part in parts])
     order = np.argsort(ids, kind="stable")
+    labels = np.concatenate([part.labels for part in parts])
+    listed = [part.images for part in parts if isinstance(part.images, ListedImages)]
+    if len(listed) == len(parts):
+        together = listed[0].joined(listed[1:])
+        return Split(together.take(order), labels[order], parts[0].class_names, ids[order])
     images = np.empty((len(ids), *parts[0].images.shape[1:]), "uint8")
     start = 0
     for part in parts:  # row by row to its place: large sets are not held three times
         images[np.argsort(order)[start : start + len(part)]] = part.images[:]
         start += len(part)
-    labels = np.concatenate([part.labels for part in parts])
     return Split(images, labels[order], parts[0].class_names, ids[order])
 
 

@@ -28,7 +28,7 @@ def save(model: keras.Model, path: Path, view: View, class_names: tuple[str, ...
     bytes.
     """
     with atomic(path) as temporary:
-        keras.Model(model.inputs, model.outputs, name=model.name).save(temporary)
+        keras.Model(model.input, model.output, name=model.name).save(temporary)
         _add(temporary, entry(view, class_names))
 
 

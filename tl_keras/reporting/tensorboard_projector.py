@@ -92,7 +92,7 @@ def _text(lines: list[str]) -> bytes:
 
 
 def _config(record: Record, features: np.ndarray, images: np.ndarray) -> bytes:
-    from google.protobuf import text_format  # type: ignore[import-untyped]
+    from google.protobuf import text_format
     from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
     config = ProjectorConfig()

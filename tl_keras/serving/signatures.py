@@ -38,7 +38,7 @@ def read(version: Path) -> tuple[dict[str, Signature], dict[str, Any]]:
     >>> read(Path("saved_models/flowers/1"))[0]["pixels"].batched  # doctest: +SKIP
     True
     """
-    from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
+    from google.protobuf.json_format import MessageToDict
     from tensorflow.core.protobuf import saved_model_pb2
 
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
 from tl_keras.files import locked
 from tl_keras.quiet import keras, tf
-from tl_keras.transfer import engine, row_files
+from tl_keras.transfer import engine, feature_store, row_files
+from tl_keras.transfer.feature_store import Features
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Storage:
 
 def store(
     prefix: keras.Model, split: Split, storage: Storage, *, augment: Augmentation | None = None, seed: int = 0, views=1
-) -> list[Stored]:
+) -> Sequence[Stored | Features]:
     """Run the prefix once per image and view; keep its outputs on disk.
 
     An extraction that was stopped goes on where it stood, on the engine that began it.
@@ -50,11 +52,14 @@ def store(
         views: augmented copies of each image; view v is the one that `pipeline.training_batches` would draw.
 
     Returns:
-        One array (views * N, ...) on disk for each output of the prefix.
+        One array (views * N, ...) on disk for each output of the prefix; of images whose features a store holds, these.
 
     Raises:
         InputError: the activations would pass the limit, or the free space of the disk.
     """
+    extracted = feature_store.of(prefix, split.images) if augment is None else None
+    if extracted:
+        return [extracted]
     images, rows = _whole(split.images, augment)
 
     def place_of(network: keras.Model) -> _Place:
@@ -75,12 +80,15 @@ def store(
         return place.stored(name, rows)
 
 
-def find(prefix: keras.Model, split: Split, storage: Storage) -> list[Stored] | None:
+def find(prefix: keras.Model, split: Split, storage: Storage) -> Sequence[Stored | Features] | None:
     """What `store` would answer for images as they are, if it lies there already, in full precision.
 
     >>> find(prefix, data.test, Storage(Path("nowhere"))) is None  # doctest: +SKIP
     True
     """
+    extracted = feature_store.of(prefix, split.images)
+    if extracted:
+        return [extracted]
     images, rows = _whole(split.images, None)
     place = _Place(prefix, _fingerprint(prefix, images, storage, None, 0, 1), len(images), storage)
     name = place.whole if storage.dtype == "float32" else None

@@ -1,0 +1,79 @@
+"""Images of a manifest: read and decoded when they are asked for, so that any number of them can be trained on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tl_keras.data import containers
+from tl_keras.data.decode import decode, in_threads, resize
+from tl_keras.data.lazy import LazyImages
+from tl_keras.data.manifest import Manifest
+from tl_keras.folders import Folder
+
+
+class _Columns(NamedTuple):
+    """What says where the images of a manifest lie."""
+
+    root: str
+    uri: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+    sha256: np.ndarray
+
+
+class ListedImages(LazyImages):
+    """Images (N, height, width, 3) that a manifest lists, each read and scaled when it is asked for.
+
+    Args:
+        folder: where the manifest lies.
+        size: (height, width).
+        rows: which of its rows are meant.
+
+    >>> ListedImages(Folder("features"), (256, 256), np.arange(100))[:2].shape  # doctest: +SKIP
+    (2, 256, 256, 3)
+    """
+
+    def __init__(self, folder: Folder, size: tuple[int, int], rows: np.ndarray):
+        self.folder, self.rows = folder, rows
+        # What they are made from is told by the content of the files.
+        digests = _columns(folder).sha256[rows]
+        super().__init__(np.frombuffer(digests.tobytes(), "uint8").reshape(len(rows), -1), size)
+
+    @property
+    def contents(self) -> np.ndarray:
+        """A text for each image (N,), equal for equal files, and for them alone."""
+        return _columns(self.folder).sha256[self.rows]
+
+    def __getitem__(self, rows) -> np.ndarray:
+        numbers = np.arange(len(self))[rows]
+        asked = self.rows[np.atleast_1d(numbers)]
+        made = np.empty((len(asked), *self.shape[1:]), "uint8")
+        order, listed = np.argsort(asked), _columns(self.folder)  # neighbours lie in one file
+        columns = (column[asked[order]].tolist() for column in (listed.uri, listed.start, listed.length))
+        contents = list(containers.read(listed.root, *columns))
+
+        def decoded(part: range) -> None:
+            for number in part:
+                made[order[number]] = np.asarray(resize(decode(contents[number]), self.size))
+
+        list(in_threads(decoded, len(asked)))
+        return made if np.ndim(numbers) else made[0]
+
+    def take(self, rows) -> ListedImages:
+        return ListedImages(self.folder, self.size, self.rows[rows])
+
+    def joined(self, others: Sequence[ListedImages]) -> ListedImages:
+        """These images and those of others that the same manifest lists."""
+        return ListedImages(self.folder, self.size, np.concatenate([self.rows, *(other.rows for other in others)]))
+
+
+@functools.lru_cache(maxsize=1)
+def _columns(folder: Folder) -> _Columns:
+    manifest = Manifest(folder)
+    names = ("uri", "start", "length", "sha256")
+    uri, start, length, sha256 = (manifest.column(name) for name in names)
+    return _Columns(manifest.root, uri, start, length, sha256.astype("S64"))
