@@ -110,6 +110,9 @@ def test_row_groups_are_shards_and_everything_can_be_read_again(tmp_path):
         assert again.column(name).tolist() == listed[name]
     assert again.column("start").dtype == np.int64 and again.column("label").dtype == object
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [NAME]
+    for number in (-1, 5):
+        with pytest.raises(IndexError, match=f"shard {number} of 5"):
+            manifest.shard(number)
     contents = list(containers.read(manifest.root, listed["uri"], listed["start"], listed["length"]))
     assert [hashlib.sha256(content).hexdigest() for content in contents] == listed["sha256"]
 

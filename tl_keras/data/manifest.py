@@ -62,7 +62,9 @@ class Manifest:
             self.images: int = metadata.num_rows
 
     def shard(self, number: int) -> Listed:
-        """The rows of one shard, of which nothing else is read."""
+        """The rows of one shard; nothing else is read. An IndexError where there is no such shard."""
+        if not 0 <= number < self.shards:
+            raise IndexError(f"shard {number} of {self.shards}")
         with self._opened() as file:
             return Listed(*(column.to_pylist() for column in file.read_row_group(number).columns))
 
