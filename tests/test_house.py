@@ -47,6 +47,7 @@ ALL_USE = {
     "run_folder": {"errors", "files"}, "records": {"errors", "files", "run_folder"}, "stopping": set(),
     "folders": {"errors", "files"}, "tasks": {"clusters", "errors", "processes"},
     "clusters": {"clusters", "config", "errors", "stopping"},
+    "scratch": {"files"},
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import platform
 import signal
@@ -25,6 +25,23 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0
 SETTINGS = PREFACE[-6]
 
 
+def check(address: str) -> None:
+    """Raise InputError unless Ray is installed and, where an address is given, a cluster answers there.
+
+    >>> check("127.0.0.1:6379")  # doctest: +SKIP
+    """
+    try:
+        found = importlib.util.find_spec("ray")
+    except (ImportError, ValueError):
+        found = None
+    if not found:
+        raise _not_installed("No module named 'ray'")
+    place = _address(address).removeprefix("ray://")
+    if place not in ("", "auto"):
+        with _answering(address):
+            _check_answers(place)
+
+
 def imported(name: str = "ray", *, beyond: bool = False) -> ModuleType:
     """Ray, or a part of it, which sends nothing anywhere and adds nothing to the lines that its workers print.
 
@@ -45,9 +62,7 @@ def imported(name: str = "ray", *, beyond: bool = False) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise InputError(
-            f"--engine: expected ray[serve] to be installed, received none ({error}); pip install 'tl-keras[ray]'"
-        ) from error
+        raise _not_installed(error) from error
 
 
 @contextmanager
@@ -61,12 +76,13 @@ def connected(address: str, cores: int) -> Iterator[ModuleType]:
     Raises:
         InputError: Ray is not installed, or no cluster answers.
     """
-    address = (address or os.environ.get("RAY_ADDRESS", "")).removeprefix("local")
-    ray = imported(beyond=bool(address))
+    found = _address(address)
+    ray = imported(beyond=bool(found))
     heard = {number: signal.getsignal(number) for number in stopping.SIGNALS}
     try:
-        if address:
-            _connect(ray, address)
+        if found:
+            with _answering(address):
+                ray.init(address=found, logging_level="ERROR")
         else:
             ray.init(address="local", num_cpus=cores, include_dashboard=False, logging_level="ERROR")
         for number, handler in heard.items():  # Ray has put its own in their place
@@ -147,17 +163,27 @@ def versions() -> dict[str, str]:
     return config.environment()["versions"] | {"python": ".".join(platform.python_version_tuple()[:2])}
 
 
-def _connect(ray: ModuleType, address: str) -> None:
-    place = address.removeprefix("ray://")
+def _address(given: str) -> str:
+    """The address that is meant; empty for a cluster that is made."""
+    return (given or os.environ.get("RAY_ADDRESS", "")).removeprefix("local")
+
+
+def _not_installed(why: object) -> InputError:
+    return InputError(
+        f"--engine: expected ray[serve] to be installed, received none ({why}); pip install 'tl-keras[ray]'"
+    )
+
+
+@contextmanager
+def _answering(address: str) -> Iterator[None]:
+    """What goes wrong in the block means that no cluster answers there."""
     try:
-        if place != "auto":
-            _check_answers(place)
-        ray.init(address=address, logging_level="ERROR")
+        yield
     except (OSError, RuntimeError, ValueError) as error:  # a ConnectionError is an OSError
         reason = " ".join(str(error).split())
         raise InputError(
-            f"--engine ray:{address}: expected the address of a Ray cluster, received one where none answers "
-            f"({reason}); start it by `ray start --head`, or leave the address out for this machine alone"
+            f"--engine ray:{_address(address)}: expected the address of a Ray cluster, received one where none "
+            f"answers ({reason}); start it by `ray start --head`, or leave the address out for this machine alone"
         ) from error
 
 

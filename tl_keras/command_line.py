@@ -128,7 +128,8 @@ def _parser(name: str, summary: str, module: ModuleType) -> argparse.ArgumentPar
         metavar = "N" if kind is _whole_number else item.name.upper()
         parser.add_argument(flag(item.name), type=kind, metavar=metavar, help=item.metadata["help"] + shown)
     if running.is_study(module):
-        parser.add_argument("--engine", help="what runs the trials: here, or processes:N at a time (default here)")
+        where = "what runs the trials: local, processes:N at a time, or ray[:ADDRESS] on a cluster (default local)"
+        parser.add_argument("--engine", help=where)
     if _keeps_run(module):
         parser.add_argument("--out", metavar="DIR", help=f"run folder (default runs/{name}/<time>)")
         parser.add_argument("--resume", action="store_true", help="go on with the run in --out")

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import experiments
-from tl_keras import config, quiet, stopping
+from tl_keras import config, quiet, stopping, tasks
 from tl_keras.config import Options, flag
 from tl_keras.data import sources
 from tl_keras.errors import InputError
@@ -31,10 +31,10 @@ def run(name: str, module: ModuleType, given: dict) -> int:
     Raises:
         InputError: an option that cannot be; a new run leaves nothing then.
     """
-    resume, engine = given.pop("resume", False), given.pop("engine", "here")
+    resume, engine = given.pop("resume", False), given.pop("engine", "local")
     where = _folder(given.pop("out", None))
     if is_study(module):
-        runner.engine_processes(engine)
+        tasks.check(engine)
     found = RunFolder.reopen(where) if resume else None
     settings = _resumed_settings(name, module, found, given) if found else _new_settings(module, given)
     _check_places(name, module, settings, where or Path("runs"), resume)

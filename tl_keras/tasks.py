@@ -28,7 +28,7 @@ ENGINES = re.compile(r"local|processes:[1-9][0-9]{0,2}|ray(:[!-~]+)?", re.ASCII)
 
 
 def check(engine: str) -> None:
-    """Raise InputError unless `engine` names one.
+    """Raise InputError unless `engine` names one that can be had.
 
     >>> check("processes:2")
     """
@@ -36,6 +36,9 @@ def check(engine: str) -> None:
         raise InputError(
             f"--engine: expected local, processes:N or ray[:ADDRESS], received {engine!r}; give one such as processes:2"
         )
+    kind, _, address = engine.partition(":")
+    if kind == "ray":
+        clusters.check(address)
 
 
 def each(
@@ -81,7 +84,7 @@ def each(
     def arguments(item: T) -> tuple:
         return (item, sends(item)) if sends else (item,)
 
-    if engine == "local":
+    if engine == "local" or not items:
         return _here(work, arguments, graph)
     workers = _on_ray if engine.startswith("ray") else _in_processes
     return _elsewhere(workers(engine, cores), partial(_prepared, prepare, work), arguments, graph)

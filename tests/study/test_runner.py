@@ -133,10 +133,9 @@ def test_two_processes_give_the_bits_that_one_gives(tmp_path):
         np.testing.assert_array_equal(first, second)
 
 
-@pytest.mark.parametrize("engine", ["", "process:2", "processes:0", "processes:", "processes:²", "here:1"])
-def test_no_such_engine(engine):
-    with pytest.raises(InputError, match="--engine: expected here or processes:N"):
-        runner.engine_processes(engine)
+def test_no_such_engine(out):
+    with pytest.raises(InputError, match="--engine: expected local, processes:N or ray"):
+        runner.run([small()], out, "here")
 
 
 def test_few_images_share_their_features_and_watch_two_splits(out):

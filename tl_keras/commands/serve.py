@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tl_keras import quiet
+from tl_keras import clusters, quiet
 from tl_keras.config import Options, option
 from tl_keras.errors import InputError
 
@@ -80,7 +80,7 @@ def run(settings: Settings) -> None:
 def _on_ray(settings: Settings, folder: Path, labels: dict[str, dict[str, int]], most: Limits) -> None:
     from tl_keras.serving import on_ray
 
-    on_ray.imported()  # where it is not, nothing else need be looked at
+    clusters.imported("ray.serve")  # where it is not, nothing else need be looked at
     build = functools.partial(on_ray.application, folder, settings.versions, labels, most, settings.poll)
     on_ray.serve(build, settings.port, settings.replicas or 2)
 

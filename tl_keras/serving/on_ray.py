@@ -5,46 +5,21 @@ Ray spreads replicas over the machines of a cluster; on one machine the server w
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 from fastapi import FastAPI
 
-from tl_keras import stopping
-from tl_keras.errors import InputError
+from tl_keras import clusters, stopping
+from tl_keras.clusters import LOOPBACK
 from tl_keras.serving.limits import Limits
 
-LOOPBACK = "127.0.0.1"
 APPLICATION = "tl_keras"
 PROXY_SECONDS = 60
-
-
-def imported() -> tuple[ModuleType, ModuleType]:
-    """Ray and Ray Serve.
-
-    Raises:
-        InputError: they are not installed.
-
-    >>> imported()[1].__name__  # doctest: +SKIP
-    'ray.serve'
-    """
-    # Without clusters Ray takes the loopback address for its own, and its services listen there alone. It is read once,
-    # when Ray is imported.
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-    try:
-        import ray
-        from ray import serve
-    except ImportError as error:
-        raise InputError(
-            f"--engine: expected ray[serve] to be installed, received none ({error}); pip install 'tl-keras[ray]'"
-        ) from error
-    return ray, serve
 
 
 def application(folder: Path, keep: int, labels: dict[str, dict[str, int]], most: Limits, poll: int) -> FastAPI:
@@ -86,7 +61,7 @@ def serve(build: Callable[[], FastAPI], port: int, replicas: int) -> None:
 @contextmanager
 def running(build: Callable[[], FastAPI], port: int, replicas: int) -> Iterator[None]:
     """A cluster of this machine that answers as long as the block lasts; all replicas are ready when it begins."""
-    ray, ray_serve = imported()
+    ray, ray_serve = clusters.imported(), clusters.imported("ray.serve")
     hook = {"worker_process_setup_hook": f"{__name__}.{bind_to_loopback.__name__}"}
     ray.init(address="local", num_cpus=replicas + 1, include_dashboard=False, log_to_driver=False, runtime_env=hook)
     try:

@@ -2,55 +2,42 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import re
-from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+import uuid
+from collections.abc import Callable, Sequence
 
-from tl_keras import processes, records, transfer
+from tl_keras import records, tasks, transfer
 from tl_keras.data import selection
 from tl_keras.errors import InputError
 from tl_keras.records import Record
 from tl_keras.run_folder import RunFolder
-from tl_keras.study import single
+from tl_keras.study import away, single
 from tl_keras.study.trial import Stacked, Trial, Voted, in_order
 
 
-def run(trials: Sequence[Trial], out: RunFolder, engine: str = "here") -> list[Record]:
+def run(trials: Sequence[Trial], out: RunFolder, engine: str = "local") -> list[Record]:
     """Run the trials that have no record yet, and give the records of all, in the order of `trials`.
 
     Args:
-        engine: `here`, one after the other; or `processes:N`, so many at a time, each with its share of the cores.
+        engine: as `tasks.each` has it: `local`, one after the other; `processes:N`, so many at a time, each with its
+            share of the cores; `ray[:ADDRESS]`, spread over the machines of a cluster, each with as many cores as this
+            process has, so that the results are the same.
 
     Raises:
         InputError: no such engine, trials that cannot be brought in order, or a record of another trial.
     """
-    count = engine_processes(engine)
+    tasks.check(engine)
     ordered = in_order(trials)
     out.update_config(trials=[trial.name for trial in trials])
+    waiting = {trial.name: trial for trial in ordered if not _is_finished(trial, out)}
     try:
-        if count == 1:
-            for trial in ordered:
-                run_one(trial, out)
-        else:
-            _in_processes(ordered, out, count)
+        (_run_away if engine.startswith("ray") else _run_here)(waiting, out, engine)
     finally:
         selection.forget()
         transfer.engine.forget()
         single.forget()
     return [records.read(out, trial.name) for trial in trials]
-
-
-def engine_processes(engine: str) -> int:
-    """How many processes an engine is.
-
-    >>> engine_processes("here"), engine_processes("processes:2")
-    (1, 2)
-    """
-    found = re.fullmatch(r"here|processes:([1-9][0-9]{0,2})", engine, re.ASCII)
-    if not found:
-        raise InputError(f"--engine: expected here or processes:N, received {engine!r}; give one such as processes:2")
-    return int(found[1] or 1)
 
 
 def run_one(trial: Trial, out: RunFolder) -> Record:
@@ -59,8 +46,8 @@ def run_one(trial: Trial, out: RunFolder) -> Record:
     Raises:
         InputError: there is a record of that name of another trial; or what the trial asks for cannot be had.
     """
-    if out.record(trial.name).exists():
-        return _finished(trial, records.read(out, trial.name))
+    if _is_finished(trial, out):
+        return records.read(out, trial.name)
     from tl_keras.study import crossfit, stacking, voting  # they solve, by SciPy: not before there is work for it
 
     if isinstance(trial, Stacked):
@@ -73,30 +60,38 @@ def run_one(trial: Trial, out: RunFolder) -> Record:
     return record
 
 
-def _finished(trial: Trial, record: Record) -> Record:
-    asked = trial.to_json()
-    if record.trial != asked:
-        keys = [key for key in {**asked, **record.trial} if asked.get(key) != record.trial.get(key)]
+def _is_finished(trial: Trial, out: RunFolder) -> bool:
+    if not out.record(trial.name).exists():
+        return False
+    asked, found = trial.to_json(), records.read(out, trial.name).trial
+    if found != asked:
+        keys = [key for key in {**asked, **found} if asked.get(key) != found.get(key)]
         raise InputError(
             f"{trial.name}: expected the trial that was finished here, received one with another {', '.join(keys)}; "
             "start a new run"
         )
     print(f"{trial.name}: finished before", flush=True)
-    return record
+    return True
 
 
-def _in_processes(ordered: list[Trial], out: RunFolder, count: int) -> None:
-    """So many trials at a time, each in a process of its own; one that starts from another waits for it."""
-    threads = max(1, len(os.sched_getaffinity(0)) // count)
-    with processes.pool(count, _begin, threads) as pool:
-        waiting, running, done = list(ordered), dict[Future, str](), set[str]()
-        while waiting or running:
-            for trial in [trial for trial in waiting if done.issuperset(trial.needs)]:
-                running[pool.submit(_work, trial, out)] = trial.name
-                waiting.remove(trial)
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                future.result()
-                done.add(running.pop(future))
+def _run_here(waiting: dict[str, Trial], out: RunFolder, engine: str) -> None:
+    """On this machine: every process works in the run folder itself."""
+    work = functools.partial(_work, out)
+    for _ in tasks.each(engine, work, list(waiting.values()), needs=_needs(waiting), prepare=_begin):
+        pass
+
+
+def _run_away(waiting: dict[str, Trial], out: RunFolder, engine: str) -> None:
+    """On any machine: what a trial starts from goes with it, and what it leaves comes back."""
+    work, sends = functools.partial(_work_away, uuid.uuid4().hex), functools.partial(away.packed, out=out)
+    for trial, left in tasks.each(
+        engine, work, list(waiting.values()), needs=_needs(waiting), sends=sends, prepare=_begin
+    ):
+        away.keep(left, trial, out)
+
+
+def _needs(waiting: dict[str, Trial]) -> Callable[[Trial], list[Trial]]:
+    return lambda trial: [waiting[name] for name in trial.needs if name in waiting]
 
 
 def _begin(threads: int) -> None:
@@ -109,6 +104,9 @@ def _begin(threads: int) -> None:
     quiet.tf.config.threading.set_inter_op_parallelism_threads(max(2, threads))
 
 
-def _work(trial: Trial, out: RunFolder) -> str:
+def _work(out: RunFolder, trial: Trial) -> None:
     run_one(trial, out)
-    return trial.name
+
+
+def _work_away(run: str, trial: Trial, parcel: away.Parcel) -> dict[str, bytes]:
+    return away.trained(parcel, run, run_one)
