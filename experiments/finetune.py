@@ -37,10 +37,11 @@ included, was proved to stay as it was, byte for byte.
 
 The linear probe is solved, not trained: a logistic regression on the features of the images as they are, its penalty \
 chosen by cross-validation on training images; "linear probe, then fine-tuning" starts from it, and one on earlier \
-features reads those of the stage that cross-validation on training images takes. The others take \
-{epochs} epochs of AdamW in batches of {batch_size} on a one-cycle schedule, with the norm of all gradients bounded, \
-on random crops. {validation:,} validation images were watched, and alone chose the winner; the test images were \
-measured once, after each training."""
+features reads those of the stage that cross-validation on training images takes. A ridge classifier is solved too, by \
+least squares, its penalty chosen in the same way. The others take {epochs} epochs of AdamW in batches of \
+{batch_size} on a one-cycle schedule, with the norm of all gradients bounded, on random crops. {validation:,} \
+validation images were watched, and alone chose the winner; the test images were measured once, after each \
+training."""
 
 
 @dataclass(frozen=True)

@@ -102,31 +102,6 @@ def test_large_means_cost_no_digits(small, solve):
     assert chances(moved, features) == pytest.approx(chances(known, plain), abs=2e-3)
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e4, -1e6])
-def test_moments_are_numpys_whatever_the_means(small, offset):
-    features, labels = blobs(offset=offset)
-    found, kept = moments.gather(features, labels, 3, keep=np.array([3, 64, 399]))
-    known = features.astype("float64")
-    assert found[0].mean == pytest.approx(known.mean(axis=0), rel=1e-13)
-    assert found[0].covariance == pytest.approx(np.cov(known.T, bias=True), rel=1e-9)
-    assert found[0].factors == pytest.approx(1 / known.std(axis=0), rel=1e-9)
-    assert (found[0].counts == np.bincount(labels)).all() and found[0].count == 400
-    assert (found[0].lowest == known.min(axis=0)).all() and (found[0].highest == known.max(axis=0)).all()
-    sums = [(known[labels == number] - found[0].origin).sum(axis=0) for number in range(3)]
-    assert found[0].sums == pytest.approx(np.array(sums), abs=1e-6)
-    assert (kept == features[[3, 64, 399]]).all() and kept.dtype == np.float32
-
-
-def test_the_sums_of_folds_add_up(small):
-    features, labels = blobs()
-    folds = np.random.default_rng(0).integers(-1, 3, 400)
-    parts, _ = moments.gather(features, labels, 3, folds)
-    (whole,) = moments.gather(features, labels, 3)[0].values()
-    assert sorted(parts) == [-1, 0, 1, 2]
-    assert [parts[fold].count for fold in parts] == [(folds == fold).sum() for fold in parts]
-    assert moments.total(parts.values()).covariance == pytest.approx(whole.covariance, rel=1e-10)
-
-
 @pytest.mark.parametrize("penalty", [1e-4, 1e-2, 10.0])
 @pytest.mark.parametrize("images, width, classes", SHAPES)
 def test_ridge_is_scikit_learns(small, images, width, classes, penalty):

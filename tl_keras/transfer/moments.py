@@ -148,7 +148,7 @@ def gather(
     if features.shape[1] > WIDEST:
         raise InputError(
             f"features: expected at most {WIDEST:,} of an image, whose products fit into memory, received "
-            f"{features.shape[1]:,}; pool them first, or take fewer images"
+            f"{features.shape[1]:,}; pool them first"
         )
     folds = np.zeros(len(labels), int) if folds is None else folds
     keep = np.arange(0) if keep is None else keep
