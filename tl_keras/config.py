@@ -167,6 +167,11 @@ class FineTuningSettings(TransferSettings):
         None, "augmented versions of each image; 0: the images as they are (default: a new one every epoch)", minimum=0
     )
 
+    devices: str = option(
+        "one", "whole stages train on one device, or all: every GPU here, or logical CPU device; heads stay on one",
+        choices=("one", "all"),
+    )  # fmt: skip
+
     def refuse_ignored(self, strategies: Sequence[str]) -> None:
         """Refuse options that none of `strategies` reads.
 
@@ -180,6 +185,7 @@ class FineTuningSettings(TransferSettings):
             "batch_norm": set(strategies) - {*SOLVED, "last_layer", "scratch"},
             "views": set(strategies) - SOLVED,
             "lr": set(strategies) - SOLVED,
+            "devices": set(strategies) - {*SOLVED, "last_layer", "last_two"},
         }
         for name, those in readers.items():
             item = next(item for item in dataclasses.fields(self) if item.name == name)

@@ -94,6 +94,7 @@ def fit(
         storage=storage(trial, out),
         watched=images.watched,
         plain=images.train,
+        devices=trial.devices,
     )
 
 

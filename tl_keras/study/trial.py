@@ -54,6 +54,7 @@ class Trial:
         activations: the precision of stored activations; `disk_limit` the most gigabytes of them.
         prefix_engine: who runs what does not train (`transfer.engine`): tensorflow, onnxruntime or auto. TensorFlow
             gives the same bits in every run; the engine that auto takes is told by the record.
+        devices: one, or all of the machine that it runs on, to train whole stages on (`training.devices`).
         measures: what is measured beside.
         keep: whether the network is kept: as a .keras file, and the first one of an arm as a SavedModel.
         folds: above 0 the training is done once without each fold of the training images, and once on all of them:
@@ -81,6 +82,7 @@ class Trial:
     activations: str = "float32"
     disk_limit: int = 50
     prefix_engine: str = "tensorflow"
+    devices: str = "one"
     measures: tuple[Measure, ...] = ()
     keep: bool = True
     folds: int = 0

@@ -16,7 +16,7 @@ from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
 from tl_keras.quiet import keras
 from tl_keras.run_folder import RunFolder
-from tl_keras.training import averaging, inference, solving
+from tl_keras.training import averaging, devices, inference, solving
 from tl_keras.training.callbacks import EXACT_LOSS, Epochs, write_history
 from tl_keras.training.checkpoint import Checkpoint, Progress
 from tl_keras.training.schedules import Recipe, cross_entropy
@@ -55,6 +55,7 @@ def fit(
     storage: activations.Storage | None = None,
     watched: Mapping[str, Split] | None = None,
     plain: Split | None = None,
+    devices: str = "one",
 ) -> Training:
     """Train `model` in place: what is frozen runs once for each version of an image, what trains every epoch.
 
@@ -66,6 +67,7 @@ def fit(
         watched: further splits whose accuracy is recorded after every epoch, as `accuracy_NAME`.
         plain: the training images as the network sees them when it is measured, where `augment` cuts its own part out
             of larger ones; a solved last layer reads them. `train` by default.
+        devices: one, or all of this machine to train whole stages on (`training.devices`).
 
     Where the recipe averages weights, what is measured after an epoch is the average, and each phase ends with it.
     Where `augment` mixes images, the recorded accuracy on training images is that of the label with the larger share.
@@ -80,7 +82,9 @@ def fit(
     """
     storage = storage or activations.Storage(out.activations)
     ends = _ends(phases, recipe.epochs)
-    task = _Task(name, model, train, plain or train, validation, recipe, out, augment, storage, watched or {}, ends[-1])
+    task = _Task(
+        name, model, train, plain or train, validation, recipe, out, augment, storage, watched or {}, ends[-1], devices
+    )
     progress = Progress()
     for number, (phase, end) in enumerate(zip(phases, ends, strict=True), start=1):
         progress = task.run(phase, number, end, progress)
@@ -118,6 +122,7 @@ class _Task:
     storage: activations.Storage
     watched: Mapping[str, Split]
     epochs: int
+    devices: str
 
     def run(self, phase: Phase, number: int, end: int, before: Progress) -> Progress:
         """Train from the last epoch of `before`, or of the phase's checkpoint, to epoch `end`."""
@@ -126,14 +131,19 @@ class _Task:
         if prefix and not phase.solved:
             pipeline.check_each_alone(self.augment)
         frozen_before = strategies.frozen_digest(self.model)
-        optimizer = [] if phase.solved else self._compile(trained, phase, end - before.epoch).variables
+        learner = devices.mirrored(trained, phase, self.devices)
+        optimizer = [] if phase.solved else self._compile(trained, learner, phase, end - before.epoch).variables
         path = self.out.checkpoint(self.name if number == 1 else f"{self.name}.phase{number}")
-        checkpoint = Checkpoint(path, trained.variables + optimizer, self._identity(phase, frozen_before))
+        identity = self._identity(phase, frozen_before) | devices.identity(learner)
+        checkpoint = Checkpoint(path, learner.variables + optimizer, identity)
         progress = checkpoint.restore(before)
+        devices.give(learner, trained)
         if progress.epoch < end:
-            self._tell_what_trains()
-            reach = functools.partial(self._solve, phase.solved) if phase.solved else self._train
-            reach(prefix, trained, end, progress, checkpoint)
+            self._tell_what_trains(learner)
+            if phase.solved:
+                self._solve(phase.solved, prefix, trained, end, progress, checkpoint)
+            else:
+                self._train(prefix, trained, learner, end, progress, checkpoint)
         if strategies.frozen_digest(self.model) != frozen_before:
             raise RuntimeError(
                 f"{self.name}: expected frozen weights to stay as they are, received changed ones; report a bug"
@@ -175,9 +185,11 @@ class _Task:
             weighted = [layer for layer in weighted if not isinstance(layer, keras.layers.Normalization)]
         return (prefix, trained) if weighted else (None, self.model)
 
-    def _compile(self, trained: keras.Model, phase: Phase, epochs: int) -> keras.optimizers.Optimizer:
-        factors = strategies.rate_factors(self.model, phase.layer_decay) if phase.layer_decay != 1 else None
-        return compile_for(trained, self.recipe, self._steps, epochs, phase.rate, factors)
+    def _compile(self, trained, learner: keras.Model, phase: Phase, epochs: int) -> keras.optimizers.Optimizer:
+        of_weights = strategies.rate_factors(self.model, phase.layer_decay) if phase.layer_decay != 1 else {}
+        pairs = zip(trained.trainable_weights, learner.trainable_weights, strict=True)
+        factors = {copy.path: of_weights[weight.path] for weight, copy in pairs} if of_weights else None
+        return compile_for(learner, self.recipe, self._steps, epochs, phase.rate, factors)
 
     def _identity(self, phase: Phase, frozen_digest: str) -> dict:
         identity = {
@@ -194,22 +206,26 @@ class _Task:
     def _steps(self) -> int:
         return pipeline.steps_per_epoch(len(self.train), self.recipe.batch_size)
 
-    def _train(self, prefix, trained: keras.Model, end: int, progress: Progress, checkpoint: Checkpoint) -> None:
+    def _train(self, prefix, trained, learner: keras.Model, end: int, progress: Progress, checkpoint: Checkpoint):
+        """Let `learner` learn; `trained`, the very same where one device trains, is what is measured of it."""
         started = time.perf_counter()
         inputs = self._inputs(prefix)
         seen = {name: self._seen(prefix, split) for name, split in self._measured_splits.items()}
-        # Not by `compile`, which would write it into the model's file.
-        trained.steps_per_execution = pipeline.steps_per_execution(
-            self._steps, self.recipe.batch_size, inputs[0].shape[1:]
-        )
+        if learner is trained:  # Keras hands no more than one step over to several devices
+            # Not by `compile`, which would write it into the model's file.
+            shape = inputs[0].shape[1:]
+            learner.steps_per_execution = pipeline.steps_per_execution(self._steps, self.recipe.batch_size, shape)
 
         def measure():
-            with averaging.averages(trained, for_good=progress.epoch + 1 == end):
+            with averaging.averages(learner, for_good=progress.epoch + 1 == end):
+                devices.give(learner, trained)
                 return self._measure(trained, seen)
 
+        devices.draw_apart(learner)
         progress.seconds += time.perf_counter() - started
-        trained.fit(
-            self._batches(inputs, augment=None if prefix else self.augment, start=progress.epoch, end=end),
+        batches = self._batches(inputs, augment=None if prefix else self.augment, start=progress.epoch, end=end)
+        learner.fit(
+            devices.shared_out(batches, learner),
             epochs=end,
             initial_epoch=progress.epoch,
             steps_per_epoch=self._steps,
@@ -262,19 +278,22 @@ class _Task:
             classes=len(self.train.class_names),
         )
 
-    def _tell_what_trains(self) -> None:
+    def _tell_what_trains(self, learner: keras.Model) -> None:
+        where = f" on {devices.count(learner)} devices" if devices.count(learner) > 1 else ""
         parameters, trainable = strategies.count_parameters(self.model)
-        print(f"{self.name}: {trainable:,} of {parameters:,} parameters train", flush=True)
+        print(f"{self.name}: {trainable:,} of {parameters:,} parameters train{where}", flush=True)
 
 
 def compile_for(
     model: keras.Model, recipe: Recipe, steps: int, epochs: int | None = None, rate: float = 1.0, factors=None
 ) -> keras.optimizers.Optimizer:
     """Compile `model` for `recipe` and return its optimizer, state and all: a checkpoint can be read into it."""
-    optimizer = recipe.build_optimizer(steps, epochs, rate, factors)
-    # XLA made training on CPU several times slower.
-    # What is minimised may have smoothed labels; what is recorded has none, as all losses that are told.
-    exact = keras.metrics.MeanMetricWrapper(cross_entropy, name=EXACT_LOSS)
-    model.compile(optimizer, recipe.loss, metrics=["accuracy", exact], jit_compile=False)
-    model.optimizer.build(model.trainable_variables)
+    build = functools.partial(recipe.build_optimizer, steps, epochs, rate, factors)
+    with devices.scope(model):
+        # What is minimised may have smoothed labels; what is recorded has none, as all losses that are told.
+        exact = keras.metrics.MeanMetricWrapper(cross_entropy, name=EXACT_LOSS)
+        optimizer, loss = devices.optimizer(build, model), devices.loss(recipe.loss, model)
+        # XLA made training on CPU several times slower.
+        model.compile(optimizer, loss, weighted_metrics=["accuracy", exact], jit_compile=False)
+        model.optimizer.build(model.trainable_variables)
     return model.optimizer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,13 +61,19 @@ class Recipe:
             )
 
     def build_optimizer(
-        self, steps: int, epochs: int | None = None, rate: float = 1.0, factors: dict[str, float] | None = None
+        self,
+        steps: int,
+        epochs: int | None = None,
+        rate: float = 1.0,
+        factors: dict[str, float] | None = None,
+        changed: Callable[[type], type] | None = None,
     ) -> keras.optimizers.Optimizer:
         """The optimizer for `epochs` (default: all) of `steps` each.
 
         Args:
             rate: factor on the learning rate.
             factors: a further one for the path of each weight; without it all weights have one rate.
+            changed: makes of the optimizer's class the one to take, as `training.devices` does.
         """
         if self.learning_rate is None:
             raise ValueError("recipe: expected a learning rate, received None; find one with training.lr_range")
@@ -77,6 +84,7 @@ class Recipe:
             "sgd": (keras.optimizers.SGD, {"momentum": self.momentum}),
         }[self.optimizer]
         kind = _with_factors(kind, factors) if factors else kind
+        kind = changed(kind) if changed else kind
         if self.ema is not None:
             arguments |= {"use_ema": True, "ema_momentum": self.ema}
         optimizer = kind(schedule, weight_decay=self.weight_decay, global_clipnorm=self.clip_norm, **arguments)
