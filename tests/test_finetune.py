@@ -80,11 +80,13 @@ def test_a_folder_of_images_and_a_network_of_ones_own(place):
 
 def test_a_grey_network_of_ones_own(place):
     own_network(place / "grey.keras", side=28, channels=1)
-    options = ["--data", "digits", "--limit", "100", "--strategies", "probe", "--backbone", "grey.keras"]
+    options = ["--data", "digits", "--limit", "100", "--strategies", "probe,ridge", "--backbone", "grey.keras"]
     assert main(["ants_bees", *options, "--out", "run"]) == 0
     view = json.loads((place / "run/records/probe.json").read_text())["trial"]["view"]
     assert (view["size"], view["channels"], view["mirror"]) == ([28, 28], 1, False)
     assert keras.models.load_model(place / "run/models/probe.keras").input_shape == (None, 28, 28, 1)
+    models = json.loads((place / "run/results.json").read_text())["models"]
+    assert models["ridge"]["epochs"] == 1 and models["ridge"]["title"] == "ridge classifier"
 
 
 def test_a_probe_chooses_the_backbone_once(place, capsys):
