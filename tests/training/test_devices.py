@@ -3,8 +3,12 @@
 This file is also the program of that process.
 """
 
+import itertools
 import json
+import shutil
 import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,13 +18,17 @@ from keras import layers
 
 from tests.conftest import made_up_split
 from tests.fresh import python
-from tl_keras import records, run
+from tl_keras import records
 from tl_keras.config import FineTuningSettings
 from tl_keras.data.mixing import MixUp
+from tl_keras.data.selection import ByClass
+from tl_keras.data.view import View
 from tl_keras.errors import InputError
 from tl_keras.models import model_file
 from tl_keras.run_folder import RunFolder
-from tl_keras.training import callbacks, devices, inference, loop, runtime
+from tl_keras.study import runner
+from tl_keras.study.trial import Trial
+from tl_keras.training import callbacks, devices, loop, runtime
 from tl_keras.training.schedules import Recipe
 from tl_keras.transfer.strategies import Phase, find
 
@@ -53,8 +61,8 @@ def train(folder, build, recipe, **options):
 
 
 CASES = {
-    "the norm of all gradients is bounded, weights are averaged, and the last batch has one image": (
-        plain, Recipe(3, 16, 1e-2, clip_norm=0.05, ema=0.8), {},
+    "behind a probe the norm of all gradients is bounded, weights are averaged, the last batch has one image": (
+        plain, Recipe(2, 16, 1e-2, clip_norm=0.05, ema=0.8), {"phases": find("lp_ft").phases},
     ),
     "BatchNorm trains, stages have their own rates and decay, images are mixed, and shares are uneven": (
         normalised, Recipe(2, 15, 0.1, "sgd", weight_decay=0.1, clip_norm=0.5),
@@ -73,12 +81,13 @@ def on_two_devices(folder):
     for number, case in enumerate(CASES.values()):
         keep(folder / f"case{number}", *train(folder / f"case{number}", *case[:2], **case[2]))
     callbacks.CHECKPOINT_SECONDS = 0.0
-    keep(folder / "whole", *train_with_dropout(folder / "whole"))
-    stop_after(2, folder / "stopped")
+    with as_left_after(2, folder / "whole", [folder / "stopped", folder / "elsewhere"]):
+        keep(folder / "whole", *train_with_dropout(folder / "whole"))
     keep(folder / "stopped", *train_with_dropout(folder / "stopped"))
-    stop_after(2, folder / "elsewhere")
+    plain().save(folder / "mine.keras")
+    runner.run([whole_trial(folder)], RunFolder.create(folder / "run", {"experiment": "try", "settings": {}}))
     np.savez(folder / "drawn.npz", *what_is_drawn())
-    np.savez(folder / "overflows.npz", *what_overflows())
+    np.savez(folder / "moved.npz", *how_far_weights_move())
 
 
 def keep(path, model, training):
@@ -87,26 +96,30 @@ def keep(path, model, training):
 
 
 def train_with_dropout(folder):
-    phases = find("lp_ft").phases
-    return train(folder, lambda: plain(dropout=0.4), Recipe(4, 16, 1e-2, ema=0.5), phases=phases)
+    return train(folder, lambda: plain(dropout=0.4), Recipe(3, 16, 1e-2, ema=0.5))
 
 
-def stop_after(epochs, folder):
-    """Let a training end as if it were killed, with `epochs` epochs on disk."""
+@contextmanager
+def as_left_after(epochs, folder, copies):
+    """Keep copies of a run folder as it lay on disk after `epochs` epochs: what a kill at that moment leaves."""
     save = callbacks.Checkpoint.save
 
-    def save_and_stop(checkpoint, progress):
+    def save_and_copy(checkpoint, progress):
         save(checkpoint, progress)
         if progress.epoch == epochs:
-            raise KeyboardInterrupt
+            for copy in copies:
+                shutil.copytree(folder, copy)
 
-    callbacks.Checkpoint.save = save_and_stop
-    try:
-        train_with_dropout(folder)
-    except KeyboardInterrupt:
-        return
-    finally:
-        callbacks.Checkpoint.save = save
+    callbacks.Checkpoint.save = save_and_copy
+    yield
+    callbacks.Checkpoint.save = save
+
+
+def whole_trial(folder):
+    """Digits by a network from a file, as `finetune` compares its strategies."""
+    images, recipe = ByClass("digits", limit=150, classes=(1, 7)), Recipe(2, 16, 1e-3, clip_norm=1.0)
+    return Trial("full", "full", "full fine-tuning", images, View((16, 16)), str(folder / "mine.keras"), recipe,
+                 strategy=find("full"), devices="all")  # fmt: skip
 
 
 def copy_on_all(build, recipe, precision="float32"):
@@ -127,21 +140,24 @@ def what_is_drawn():
     return [each.numpy() for _ in range(2) for each in strategy.experimental_local_results(left())]
 
 
-def what_overflows():
-    """How far weights move in float16 where the gradients of no device, the first or the second overflow."""
-    moved = []
-    for number in (None, 0, 1):
-        copy, strategy = copy_on_all(plain, Recipe(1, 1, 0.1, clip_norm=1.0), "mixed_float16")
-        weights, before = copy.trainable_variables, copy.get_weights()
+def how_far_weights_move():
+    """In a step in float16 in which the gradients overflow on the first device, on the second, on none."""
+    copy, strategy = copy_on_all(plain, Recipe(1, 1, 0.1, clip_norm=1.0), "mixed_float16")
+    weights = copy.trainable_variables
 
-        def step(number=number, weights=weights, optimizer=copy.optimizer):
-            here = tf.distribute.get_replica_context().replica_id_in_sync_group
-            overflows = tf.constant(False) if number is None else tf.equal(here, number)
-            optimizer.apply([tf.fill(weight.shape, tf.where(overflows, np.inf, 1.0)) for weight in weights], weights)
+    def step(where):
+        overflows = tf.equal(tf.distribute.get_replica_context().replica_id_in_sync_group, where)
+        gradients = [tf.fill(weight.shape, tf.where(overflows, np.inf, 1.0)) for weight in weights]
+        copy.optimizer.apply(gradients, weights)
 
-        tf.function(lambda step=step, strategy=strategy: strategy.run(step))()
-        moved.append(max(np.abs(new - old).max() for new, old in zip(copy.get_weights(), before, strict=True)))
-    return moved
+    run, states = tf.function(lambda where: strategy.run(step, (where,))), [copy.get_weights()]
+    for where in (0, 1, 2):
+        run(tf.constant(where))
+        states.append(copy.get_weights())
+    return [
+        max(np.abs(new - old).max() for new, old in zip(after, before, strict=True))
+        for before, after in itertools.pairwise(states)
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------- tests
@@ -176,7 +192,7 @@ def test_two_devices_learn_what_one_learns(two_devices, tmp_path, capsys, case):
 
 def test_a_stopped_training_goes_on_to_the_very_same_weights(two_devices):
     (weights, history), (expected, whole) = kept(two_devices / "stopped"), kept(two_devices / "whole")
-    assert history == whole and len(whole["epoch"]) == 5
+    assert history == whole and len(whole["epoch"]) == 3
     for one, other in zip(weights, expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -184,6 +200,18 @@ def test_a_stopped_training_goes_on_to_the_very_same_weights(two_devices):
 def test_it_does_not_go_on_with_another_number_of_devices(two_devices):
     with pytest.raises(InputError, match="'devices': 2}; resume with the settings of that run"):
         train_with_dropout(two_devices / "elsewhere")
+
+
+def test_a_trial_leaves_a_network_for_one_device_and_its_record(two_devices):
+    asked = whole_trial(two_devices)
+    record = records.read(RunFolder(two_devices / "run"), "full")
+    assert Trial.from_json(record.trial) == asked
+    images = asked.images.load(asked.view)
+    model = model_file.load(two_devices / "run/models/full.keras")
+    said = model.predict(images.test.images, verbose=0)
+    np.testing.assert_allclose(record.test.probabilities, said, atol=1e-6)
+    learned = np.abs(model.get_weights()[0] - model_file.load(two_devices / "mine.keras").get_weights()[0])
+    assert 1e-4 < learned.max() < 0.1
 
 
 def test_random_layers_draw_other_numbers_on_each_device(two_devices):
@@ -194,10 +222,9 @@ def test_random_layers_draw_other_numbers_on_each_device(two_devices):
 
 
 def test_in_float16_no_step_is_done_where_any_device_overflows(two_devices):
-    with np.load(two_devices / "overflows.npz") as stored:
-        finite, *overflows = stored.values()
-    assert 0 < finite < 1
-    assert overflows == [0, 0]
+    with np.load(two_devices / "moved.npz") as stored:
+        first, second, none = stored.values()
+    assert first == second == 0 < none < 1
 
 
 @pytest.mark.parametrize("phase", [Phase(last_layers=1), Phase(last_layers=1, solved="softmax"), Phase()])
@@ -219,6 +246,4 @@ def test_settings():
 
 
 if __name__ == "__main__":
-    from pathlib import Path
-
     on_two_devices(Path(sys.argv[1]))
