@@ -17,6 +17,7 @@ from tl_keras import config, stopping
 from tl_keras.errors import InputError
 
 LOOPBACK = "127.0.0.1"
+ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # at 0 Ray takes the loopback address for that of its machine
 ANSWER_SECONDS = 5
 # A function is tried so many times again when its machine is lost, or its process killed.
 RETRIES = 3
@@ -57,8 +58,8 @@ def imported(name: str = "ray", *, beyond: bool = False) -> ModuleType:
     # Ray reads these once, when it is imported.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ |= {"RAY_DISABLE_WORKER_LOG_PREFIX": "1", "RAY_COLOR_PREFIX": "0", "RAY_DEDUP_LOGS": "0"}
-    if not beyond:  # without clusters Ray takes the loopback address for its own
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    if not beyond:
+        os.environ[ALONE] = "0"
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -192,12 +193,25 @@ def _check_answers(place: str) -> None:
     host, _, port = place.rpartition(":")
     if not host or not port.isdecimal():
         raise ValueError("it is not of the form host:port")
-    with socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS) as connection:
+    host = host.strip("[]")
+    if host in ("localhost", LOOPBACK) and os.environ.get(ALONE) != "0":
+        host = _own_address()
+    with socket.create_connection((host, int(port)), ANSWER_SECONDS) as connection:
         if os.environ.get("RAY_USE_TLS", "0") == "0":
             connection.settimeout(ANSWER_SECONDS)
             connection.sendall(PREFACE)
             if connection.recv(4)[3:] != bytes([SETTINGS]):
                 raise ConnectionError("it is no server of Ray that answers")
+
+
+def _own_address() -> str:
+    """The address of this machine in its network, which Ray takes for the loopback address where it may have many."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nothing_is_sent:
+        try:
+            nothing_is_sent.connect(("8.8.8.8", 80))
+        except OSError:
+            return LOOPBACK
+        return nothing_is_sent.getsockname()[0]
 
 
 def _sent(expected: dict[str, str]) -> Callable[[bytes], tuple[str, Any]]:

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tl_keras import files, scratch
@@ -68,9 +69,7 @@ def trained(parcel: Parcel, run: str, train: Callable[[Trial, RunFolder], object
             _check_places(parcel)
             for name, content in parcel.needed.items():
                 files.write_bytes(folder / name, content)
-            out.activations.parent.mkdir(exist_ok=True, parents=True)
-            with suppress(FileExistsError):
-                out.activations.symlink_to(shared / "activations")
+            _link(out.activations, shared / "activations")
             train(trial, out)
             return {name: (folder / name).read_bytes() for name in _left(out) if name not in parcel.needed}
         except InputError as error:
@@ -104,6 +103,13 @@ def _check_places(parcel: Parcel) -> None:
                 f"{parcel.trial.name}: expected {place} at the same place on every machine, received one without it; "
                 "put it on storage that all of them share"
             )
+
+
+def _link(path: Path, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):  # taken up
+        path.symlink_to(folder)
 
 
 def _left(out: RunFolder) -> Iterator[str]:
