@@ -1,5 +1,6 @@
 """Two replicas on Ray Serve answer as the server does, at the loopback address alone, and end together."""
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -13,7 +14,8 @@ import pytest
 from tests.fresh import ROOT
 from tests.serving import models as made
 
-pytest.importorskip("ray.serve", reason="needs ray[serve]")
+if not importlib.util.find_spec("ray"):  # to import it would settle, for all tests, what it reads of the environment
+    pytest.skip("needs ray[serve]", allow_module_level=True)
 PATIENCE = 120
 
 

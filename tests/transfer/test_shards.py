@@ -1,6 +1,7 @@
 """Features in shards: what they are, that nothing changes their bytes, and what is refused."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -223,3 +224,11 @@ def test_images_of_which_none_can_be_read_are_refused(network, tmp_path):
         (tmp_path / "photos" / name / "1.jpg").write_bytes(b"no image")
     with pytest.raises(InputError, match="received 2 that cannot be read"):
         plan_in(Folder(tmp_path / "store"), tmp_path / "photos", network)
+
+
+def test_ray_writes_the_same_bytes(store, images, network, tmp_path):
+    if not importlib.util.find_spec("ray"):  # to import it would settle what it reads of the environment
+        pytest.skip("needs ray")
+    folder = Folder(tmp_path / "store")
+    extracted(folder, images, network, "ray")
+    assert features(folder) == features(store)

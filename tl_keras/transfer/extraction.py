@@ -125,7 +125,9 @@ def extract(folder: Folder, plan: Plan, manifest: Manifest, on: str) -> dict:
         if within:
             shards.prepare(False, len(os.sched_getaffinity(0)))
         begin = functools.partial(shards.prepare, plan.runs_tensorflow)
-        for shard, marker in tasks.each(engine_used, work, lacking, cores=1, prepare=begin):
+        # On a cluster a shard takes one core, and finds one sooner; a process has its share of this machine's.
+        cores = 1 if on.startswith("ray") else None
+        for shard, marker in tasks.each(engine_used, work, lacking, cores=cores, prepare=begin):
             markers[shard] = marker
             if not within:
                 progress.update(_size(plan, shard))
