@@ -4,7 +4,7 @@ import importlib.util
 import os
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -121,6 +121,8 @@ def waits(place):
 def listening(_):
     """Where this cluster listens, of all that its driver has started; and the numbers of these processes."""
     node = psutil.Process(int(os.environ["RAY_RAYLET_PID"]))
-    family = node.parent().children(recursive=True)
-    found = [place.laddr.ip for one in family for place in one.net_connections() if place.status == "LISTEN"]
+    family, found = node.parent().children(recursive=True), []
+    for one in family:
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            found += [place.laddr.ip for place in one.net_connections() if place.status == "LISTEN"]
     return " ".join([*found, ",".join(str(one.pid) for one in family)])

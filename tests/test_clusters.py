@@ -4,6 +4,7 @@ import http.server
 import os
 import signal
 import threading
+from contextlib import suppress
 import time
 
 import psutil
@@ -73,8 +74,10 @@ def test_a_cluster_of_its_own_listens_at_this_machine_alone():
     assert done.returncode == 0, done.stderr
     *addresses, processes = done.stdout.splitlines()[-1].split(" ")
     assert len(addresses) > 3 and {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
-    numbers = [int(number) for number in processes.split(",")]
-    left = [psutil.Process(number) for number in numbers if psutil.pid_exists(number)]
+    left = []
+    for number in processes.split(","):
+        with suppress(psutil.NoSuchProcess):
+            left.append(psutil.Process(int(number)))
     assert psutil.wait_procs(left, timeout=30)[1] == []
 
 

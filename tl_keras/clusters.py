@@ -101,17 +101,17 @@ class Workers:
 
     Args:
         engine: the words for it, in messages.
-        cores: how many each function may use, or as many as the largest machine has. Where machines have GPUs, each
-            function takes one.
+        cores: how many each function may use, or as many as the largest machine has.
+        gpu: whether each function takes a GPU, where machines have any.
     """
 
-    def __init__(self, ray: ModuleType, engine: str, cores: int):
+    def __init__(self, ray: ModuleType, engine: str, cores: int, gpu: bool = False):
         self._ray, self._name = ray, engine
         machines = [machine["Resources"] for machine in ray.nodes() if machine["Alive"]]
-        machines = [machine for machine in machines if machine.get("GPU")] or machines
+        machines = [machine for machine in machines if gpu and machine.get("GPU")] or machines
         largest = int(max((machine.get("CPU", 0) for machine in machines), default=0))
         self.cores = min(cores, largest) or cores  # a cluster that grows may begin with none
-        gpus = int(any(machine.get("GPU") for machine in machines))
+        gpus = int(gpu and any(machine.get("GPU") for machine in machines))
         kind = ray.remote(num_cpus=self.cores, num_gpus=gpus, max_retries=RETRIES)
         self._task = kind(_sent(versions()))
 

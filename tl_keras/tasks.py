@@ -49,6 +49,7 @@ def each(
     needs: Callable[[T], Iterable[T]] | None = None,
     sends: Callable[[T], Any] | None = None,
     cores: int | None = None,
+    gpu: bool = False,
     prepare: Callable[[int], object] | None = None,
 ) -> Iterator[tuple[T, R]]:
     """Do `work` for each item, and give each with its result as they are done, in any order.
@@ -65,7 +66,7 @@ def each(
             `items` counts as done.
         sends: what goes with an item, asked for when that begins: the second argument of `work`.
         cores: how many each task may use; by default all of this process, shared by as many processes as are asked for.
-            On Ray a task takes one GPU too, where there are any.
+        gpu: whether a task on Ray takes one GPU too, where machines have any.
         prepare: called with that number first of all in every process that works, but not in this one.
 
     Raises:
@@ -86,8 +87,8 @@ def each(
 
     if engine == "local" or not items:
         return _here(work, arguments, graph)
-    workers = _on_ray if engine.startswith("ray") else _in_processes
-    return _elsewhere(workers(engine, cores), partial(_prepared, prepare, work), arguments, graph)
+    workers = _on_ray(engine, cores, gpu) if engine.startswith("ray") else _in_processes(engine, cores)
+    return _elsewhere(workers, partial(_prepared, prepare, work), arguments, graph)
 
 
 def own_cores() -> int:
@@ -150,10 +151,10 @@ def _in_processes(engine: str, cores: int | None) -> Iterator[tuple[Submit, int]
 
 
 @contextmanager
-def _on_ray(engine: str, cores: int | None) -> Iterator[tuple[Submit, int]]:
+def _on_ray(engine: str, cores: int | None, gpu: bool) -> Iterator[tuple[Submit, int]]:
     address = engine.partition(":")[2]
     with clusters.connected(address, own_cores()) as ray:
-        workers = clusters.Workers(ray, engine, cores or own_cores())
+        workers = clusters.Workers(ray, engine, cores or own_cores(), gpu)
         yield workers.submit, workers.cores
 
 

@@ -85,7 +85,7 @@ def _run_away(waiting: dict[str, Trial], out: RunFolder, engine: str) -> None:
     """On any machine: what a trial starts from goes with it, and what it leaves comes back."""
     work, sends = functools.partial(_work_away, uuid.uuid4().hex), functools.partial(away.packed, out=out)
     for trial, left in tasks.each(
-        engine, work, list(waiting.values()), needs=_needs(waiting), sends=sends, prepare=_begin
+        engine, work, list(waiting.values()), needs=_needs(waiting), sends=sends, gpu=True, prepare=_begin
     ):
         away.keep(left, trial, out)
 

@@ -127,7 +127,8 @@ def extract(folder: Folder, plan: Plan, manifest: Manifest, on: str) -> dict:
         begin = functools.partial(shards.prepare, plan.runs_tensorflow)
         # On a cluster a shard takes one core, and finds one sooner; a process has its share of this machine's.
         cores = 1 if on.startswith("ray") else None
-        for shard, marker in tasks.each(engine_used, work, lacking, cores=cores, prepare=begin):
+        found = tasks.each(engine_used, work, lacking, cores=cores, gpu=plan.runs_tensorflow, prepare=begin)
+        for shard, marker in found:
             markers[shard] = marker
             if not within:
                 progress.update(_size(plan, shard))
