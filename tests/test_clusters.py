@@ -4,8 +4,8 @@ import http.server
 import os
 import signal
 import threading
-from contextlib import suppress
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
