@@ -61,10 +61,10 @@ def train(folder, build, recipe, **options):
 
 
 CASES = {
-    "behind a probe the norm of all gradients is bounded, weights are averaged, the last batch has one image": (
+    "behind a probe, with bounded gradients, averaged weights and a last batch of one image": (
         plain, Recipe(2, 16, 1e-2, clip_norm=0.05, ema=0.8), {"phases": find("lp_ft").phases},
     ),
-    "BatchNorm trains, stages have their own rates and decay, images are mixed, and shares are uneven": (
+    "with trained BatchNorm, rates by depth, weight decay, mixed images and uneven shares": (
         normalised, Recipe(2, 15, 0.1, "sgd", weight_decay=0.1, clip_norm=0.5),
         {"phases": [Phase(layer_decay=0.5, batch_norm=True)], "augment": MixUp()},
     ),

@@ -2,8 +2,9 @@
 
 The batch stays the recipe's, so the training stays the same: gradients are added up over the devices before anything
 else is done with them, every image of a batch weighs alike however it is shared out, and BatchNorm layers that train
-see the whole batch. What one device would learn is learned to the rounding of float32. Layers that draw at random
-(Dropout) draw other numbers, on each device its own, and the same ones in every run with as many devices.
+see the whole batch. What one device would learn is learned to the rounding of float32, which long trainings amplify as
+they do between two machines. Layers that draw at random (Dropout) draw other numbers than on one device, on each its
+own, and the same ones in every run with as many devices: a stopped training goes on exactly.
 
 The network itself stays on one device, where it is measured and saved; a copy of it trains (`mirrored`).
 """
