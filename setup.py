@@ -1,7 +1,8 @@
 """Package metadata.
 
 The lower bounds are the versions that the test suite was run with, which needs all extras. Who only uses the program
-needs `torch` for state dicts, `kerashub` for its networks, `ray` to serve with several processes.
+needs `torch` for state dicts, `kerashub` for its networks, `ray` for clusters and to serve with several processes,
+`cloud` for images and features in S3 or Google Cloud Storage.
 """
 
 from pathlib import Path
@@ -12,6 +13,7 @@ EXTRAS = {
     "torch": ["torch>=2.13", "torchvision>=0.28", "safetensors>=0.8"],
     "kerashub": ["keras-hub>=0.32"],
     "ray": ["ray[serve]>=2.60"],
+    "cloud": ["s3fs>=2026.9", "gcsfs>=2026.9"],
     "test": [
         "pytest>=9.2",
         "pytest-xdist>=3.8",
@@ -32,7 +34,7 @@ EXTRAS = {
 
 setup(
     name="tl-keras",
-    version="0.6.0",
+    version="0.7.0",
     description="Transfer learning with images in Keras 3: which way of re-using a network works best here, "
     "with evidence",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
@@ -58,6 +60,9 @@ setup(
         "httptools>=0.9",
         "uvloop>=0.23",
         "prometheus-client>=0.26",
+        "pyarrow>=26.0",
+        "fsspec>=2026.9",
+        "protobuf>=7.36",
         "keras-cv>=0.9",
         "tensorflow-datasets>=4.9.10",
         "importlib-resources>=7.1",  # tensorflow-datasets needs it and does not declare it

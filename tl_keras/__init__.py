@@ -8,7 +8,7 @@ The rooms import lazily, so `import tl_keras` costs nothing until TensorFlow is 
 
 import lazy_loader
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"
 
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,

@@ -213,7 +213,7 @@ def test_mistakes_are_one_clear_line(tmp_path):
     data = class_folders(tmp_path / "pets")
     (tmp_path / "empty").mkdir()
     for match, *arguments in (
-        ("expected a folder outside the data, received .*/pets/features", data, data / "features"),
+        ("expected a folder apart from the data, received .*/pets/features", data, data / "features"),
         ("expected local, processes:N", data, tmp_path / "out", 7, "clouds"),
         ("shard size: expected at least 1, received 0", data, tmp_path / "out", 0),
         ("expected folders of images, one per class", tmp_path / "empty", tmp_path / "out"),

@@ -215,5 +215,5 @@ def test_mistakes_are_one_clear_line(tmp_path):
         with pytest.raises(InputError, match=match) as caught:
             make(place, None, Folder(tmp_path / "out" / data.replace("/", "-")), 4, "local")
         assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match="expected a folder outside the data"):
+    with pytest.raises(InputError, match="expected a folder apart from the data"):
         make(str(tmp_path / "pets"), None, Folder(tmp_path / "pets/out"), 4, "local")

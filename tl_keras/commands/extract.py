@@ -40,10 +40,19 @@ class Settings(Options):
         tasks.check(self.engine)
         if not self.to:
             raise InputError("--to: expected the folder or URL that features are stored in, received nothing; name it")
-        folder = Folder(self.to)
-        lies = sources.location(self.data, self.data_dir) if "://" not in self.data else None
-        if lies and lies.is_dir() and folder.local and folder.local.resolve().is_relative_to(lies.resolve()):
-            raise InputError(f"--to: expected a folder that does not lie among the images, received {self.to}; move it")
+        if sources.store(self.data, self.data_dir):
+            raise InputError(f"DATA: expected images, received a store of features, {self.data}; name what it is of")
+        _check_apart(Folder(self.to), sources.location(self.data, self.data_dir) if "://" not in self.data else None)
+
+
+def _check_apart(folder: Folder, images: Path | None) -> None:
+    if images is None or folder.local is None:
+        return
+    place, images = folder.local.resolve(), images.resolve()
+    if (images.is_dir() and place.is_relative_to(images)) or images.is_relative_to(place):
+        raise InputError(
+            f"--to: expected a folder apart from the images, received {folder.url} for {images}; name another one"
+        )
 
 
 def run(settings: Settings) -> None:
@@ -57,6 +66,10 @@ def run(settings: Settings) -> None:
     from tl_keras.transfer import extraction
 
     candidates = backbone_choice.parse(settings.backbone, settings.weights)
+    if settings.backbone and candidates[1:]:
+        raise InputError(
+            f"--backbone: expected one, received {settings.backbone}; extract each into a folder of its own"
+        )
     folder = Folder(settings.to)
     with extraction.keep_alone(folder):
         listed = manifest.make(settings.data, settings.data_dir, folder, settings.shard_size, settings.engine)

@@ -118,10 +118,11 @@ def _visible(names: Iterable[str]) -> list[str]:
 
 
 def _refuse_inside(folder: Folder, store: Folder) -> None:
-    place = os.path.abspath(store.url) if store.local else store.url.rstrip("/")
-    if f"{place}/".startswith(f"{folder.url.rstrip('/')}/"):
+    inner = f"{os.path.abspath(store.url) if store.local else store.url.rstrip('/')}/"
+    outer = f"{folder.url.rstrip('/')}/"
+    if inner.startswith(outer) or outer.startswith(inner):
         raise InputError(
-            f"manifest: expected a folder outside the data, received {store.url} in {folder.url}; name another one"
+            f"manifest: expected a folder apart from the data, received {store.url} for {folder.url}; name another one"
         )
 
 

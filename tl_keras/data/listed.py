@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from tl_keras.data import containers
 from tl_keras.data.decode import decode, in_threads, resize
 from tl_keras.data.lazy import LazyImages
 from tl_keras.data.manifest import Manifest
+from tl_keras.errors import InputError
 from tl_keras.folders import Folder
 
 
@@ -55,6 +57,8 @@ class ListedImages(LazyImages):
         order, listed = np.argsort(asked), _columns(self.folder)  # neighbours lie in one file
         columns = (column[asked[order]].tolist() for column in (listed.uri, listed.start, listed.length))
         contents = list(containers.read(listed.root, *columns))
+        for row, content in zip(asked[order], contents, strict=True):
+            check(str(listed.uri[row]), content, listed.sha256[row].decode())
 
         def decoded(part: range) -> None:
             for number in part:
@@ -69,6 +73,18 @@ class ListedImages(LazyImages):
     def joined(self, others: Sequence[ListedImages]) -> ListedImages:
         """These images and those of others that the same manifest lists."""
         return ListedImages(self.folder, self.size, np.concatenate([self.rows, *(other.rows for other in others)]))
+
+
+def check(uri: str, content: bytes, sha256: str) -> None:
+    """Raise InputError unless a file has the content that was listed.
+
+    >>> check("cat.jpg", b"", hashlib.sha256(b"").hexdigest())
+    """
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise InputError(
+            f"manifest: expected {uri} as it was listed, received another content; put the file back, or extract into "
+            "another folder, with a manifest of its own"
+        )
 
 
 @functools.lru_cache(maxsize=1)

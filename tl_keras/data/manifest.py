@@ -10,7 +10,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -211,8 +210,13 @@ def _to_write(folder: Folder) -> Iterator[Path]:
 
 
 def _remove_parts(folder: Folder) -> None:
-    if folder.local:
-        shutil.rmtree(folder.local / PARTS, ignore_errors=True)  # with what killed processes left
+    """Take away the parts, those that killed processes began too, and nothing that somebody else put there."""
+    if folder.local is None:
+        for name in filter(manifest_parts.is_one, folder.names(PARTS)):
+            folder.remove(name)
         return
-    for name in folder.names(PARTS):
-        folder.remove(name)
+    for path in (folder.local / PARTS).glob("*.parquet"):
+        if manifest_parts.is_one(f"{PARTS}/{path.name}"):
+            path.unlink()
+    with contextlib.suppress(OSError):  # there is none, or other files lie there
+        (folder.local / PARTS).rmdir()

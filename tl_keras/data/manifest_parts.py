@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -59,6 +60,15 @@ def path_of(chunk: Chunk) -> str:
     'manifest/000003-0123456789abcdef.parquet'
     """
     return f"{PARTS}/{chunk.number:06}-{chunk.key[:16]}.parquet"
+
+
+def is_one(name: str) -> bool:
+    """Whether a file of this name is a part, or was to become one.
+
+    >>> is_one("manifest/000003-0123456789abcdef.parquet"), is_one("manifest/thesis.parquet")
+    (True, False)
+    """
+    return re.fullmatch(rf"{PARTS}/(\.\d+\.)?\d{{6,}}-[0-9a-f]{{16}}\.parquet", name) is not None
 
 
 def write(folder: Folder, chunk: Chunk) -> None:

@@ -159,9 +159,28 @@ def _parallel(batches: tf.data.Dataset, read) -> tf.data.Dataset:
     return batches.map(read, num_parallel_calls=2, deterministic=True).prefetch(2).with_options(options)
 
 
+def cause(error: Exception) -> Exception:
+    """What was refused while images were read, in the place of what TensorFlow makes of it; else `error` itself.
+
+    >>> cause(ValueError("another"))
+    ValueError('another')
+    """
+    return _refused.pop() if _refused and not isinstance(error, InputError) else error
+
+
+_refused: list[InputError] = []
+
+
 def _gather(array: Rows, rows: tf.Tensor) -> tf.Tensor:
+    def read(indices: np.ndarray) -> np.ndarray:
+        try:
+            return array[indices]
+        except InputError as error:
+            _refused[:] = [error]
+            raise
+
     # Through numpy, so that a memory-mapped array is read row by row and never copied whole into a graph.
-    batch = tf.numpy_function(lambda indices: array[indices], [rows], array.dtype)
+    batch = tf.numpy_function(read, [rows], array.dtype)
     batch.set_shape((None, *array.shape[1:]))
     return batch
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from tl_keras.data.splits import Split, stratified
 from tl_keras.errors import InputError
 from tl_keras.folders import Folder
 
-QUARANTINE = "quarantine.csv"  # written when all shards are done
+QUARANTINE, DONE = "quarantine.csv", "done.json"  # written when all shards are done
 HIDDEN, UNLABELLED = -1, "unlabelled"
 
 
@@ -34,16 +35,23 @@ def left_out(folder: Folder) -> dict[str, str]:
     """Why some images of a store have no features, by their uri.
 
     Raises:
-        InputError: the store is not finished.
+        InputError: the store is not finished, or this table is not the one that was written.
     """
     try:
-        content = folder.read(QUARANTINE).decode()
+        rows = list(csv.DictReader(io.StringIO(folder.read(QUARANTINE).decode())))
+        if len(rows) != json.loads(folder.read(DONE))["left_out"]:
+            raise ValueError(f"{len(rows)} rows")
+        return {row["path"]: row["reason"] for row in rows}
     except FileNotFoundError:
         raise InputError(
             f"DATA: expected a finished store of features, received {folder.url}, whose extraction was stopped; go on "
             "with it by the same extract command"
         ) from None
-    return {row["path"]: row["reason"] for row in csv.DictReader(io.StringIO(content))}
+    except (ValueError, KeyError, TypeError) as error:  # bytes that are no UTF-8 are a ValueError
+        raise InputError(
+            f"{folder.url}/{QUARANTINE}: expected the table that {DONE} counts, received another ({error}); run "
+            "the same extract command again"
+        ) from error
 
 
 def files(folder: Folder) -> Layout:
@@ -78,10 +86,16 @@ def load(folder: Folder, size: tuple[int, int], fraction: float, seed: int) -> I
     found: dict[str, Split] = {}
     for part in ("train", "test", "validation", UNLABELLED):
         rows = np.flatnonzero(kept & (parts == part))
-        if len(rows) or part == "train":
+        if len(rows):
             classes = np.array([numbers[label] for label in labels[rows]], "int64")
             found[part] = Split(ListedImages(folder, size, rows), classes, manifest.class_names, uris[rows].astype(str))
     name = folder.url.rstrip("/").rpartition("/")[2]
+    if "train" not in found:
+        raise InputError(
+            f"DATA: expected images with labels to train on, received none in {folder.url}; give them class folders, "
+            "or labels in the containers, and extract into another folder"
+        )
+    found["train"].images[0]  # where all images are gone, that is better known before hours of work
     cut, leaked = leakage.cleaned(name, found)
     quarantine = [Quarantined(uri, reason) for uri, reason in reasons.items()]
     train, test = cut["train"], cut.get("test")

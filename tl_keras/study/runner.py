@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from tl_keras import records, tasks, transfer
-from tl_keras.data import selection
+from tl_keras.data import pipeline, selection
 from tl_keras.errors import InputError
 from tl_keras.records import Record
 from tl_keras.run_folder import RunFolder
@@ -50,12 +50,15 @@ def run_one(trial: Trial, out: RunFolder) -> Record:
         return records.read(out, trial.name)
     from tl_keras.study import crossfit, stacking, voting  # they solve, by SciPy: not before there is work for it
 
-    if isinstance(trial, Stacked):
-        record = stacking.solved(trial, out)
-    elif isinstance(trial, Voted):
-        record = voting.voted(trial, out)
-    else:
-        record = (crossfit.trained if trial.folds else single.trained)(trial, out)
+    try:
+        if isinstance(trial, Stacked):
+            record = stacking.solved(trial, out)
+        elif isinstance(trial, Voted):
+            record = voting.voted(trial, out)
+        else:
+            record = (crossfit.trained if trial.folds else single.trained)(trial, out)
+    except Exception as error:
+        raise pipeline.cause(error) from error
     records.write(record, out)
     return record
 

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from tl_keras.data import pipeline
 from tl_keras.data.manifest import Manifest
 from tl_keras.data.view import View
 from tl_keras.errors import InputError
-from tl_keras.files import alone
+from tl_keras.files import alone, check_writable
 from tl_keras.folders import Folder
 from tl_keras.models import model_file
 from tl_keras.quiet import keras
@@ -33,6 +34,11 @@ from tl_keras.transfer import engine, shards
 from tl_keras.transfer.shards import Plan
 
 DONE, QUARANTINE = "done.json", "quarantine.csv"
+# What a store consists of, and the files of a shard while they are written.
+OWN = re.compile(
+    r"(manifest|manifest/[^/]+)\.parquet|(extraction|done)\.json|quarantine\.csv|features/\d+\.(npy|json)|[^/]+\.(keras|onnx)"
+)
+BEGUN = re.compile(r"\.\d+\.\d+\.(npy|json)")
 TRIED = 32  # images that ONNX Runtime and TensorFlow are compared on
 LOG_SECONDS = 30.0  # between two lines of progress where nobody watches
 
@@ -54,12 +60,28 @@ def keep_alone(folder: Folder):
     try:
         folder.local.mkdir(parents=True, exist_ok=True)
         stack.enter_context(alone(folder.local))
+        check_writable(folder.local)
+        _check_own(folder)
     except BlockingIOError:
         raise InputError(
             f"--to: expected a folder that no other extraction writes into, received {folder.url}; wait for the end of "
             "that one, or name another folder"
         ) from None
+    except OSError as error:
+        raise InputError(
+            f"--to: expected a folder that can be written, received {folder.url} ({error.strerror}); name another one"
+        ) from error
     return stack
+
+
+def _check_own(folder: Folder) -> None:
+    """Refuse a folder that holds other things: nothing of them would be safe."""
+    others = [name for name in folder.names() if not OWN.fullmatch(name)]
+    if others:
+        raise InputError(
+            f"--to: expected a new folder, or a store of features, received {folder.url} with {others[0]} in it; name "
+            "another one"
+        )
 
 
 def planned(folder: Folder, manifest: Manifest, model: keras.Model, view: View, name: str, wanted: str) -> Plan:
@@ -77,23 +99,34 @@ def planned(folder: Folder, manifest: Manifest, model: keras.Model, view: View, 
     layers, known = engine.fingerprint(network), shards.plan_of(folder)
     if known:
         _check_same(folder, known, manifest, layers, view, wanted)
+        _check_whole(folder, known, manifest, network, view)
         return known
     content = None
     if wanted != engine.TENSORFLOW:
         content = engine.as_onnx(network, [_some(manifest, view)])
     runner = engine.ONNXRUNTIME if content else engine.TENSORFLOW
-    batch = pipeline.evaluation_batch_size(np.empty((1, *view.shape), "uint8"))
     kept = _kept(model, view)
+    digest = hashlib.sha256(content or kept).hexdigest()
     folder.write(f"{name}.keras", kept)
+    # Whoever converts it at the same time writes another file: names in it change.
+    file = f"{name}-{digest[:8]}.onnx" if content else f"{name}.keras"
     if content:
-        folder.write(f"{name}.onnx", content)
+        folder.write(file, content)
     plan = Plan(
-        name, view, network.output_shape[1], manifest.images, manifest.shard_size, batch,
-        max(1, batch // engine.PIECES), manifest.fingerprint, layers, f"{name}.{'onnx' if content else 'keras'}",
-        hashlib.sha256(content or kept).hexdigest(), _versions(runner),
+        backbone=name, view=view, manifest=manifest.fingerprint, layers=layers, network=file, network_sha256=digest,
+        versions=_versions(runner), **_counts(manifest, network, view),
     )  # fmt: skip
     plan.write(folder)
     return plan
+
+
+def _counts(manifest: Manifest, network: keras.Model, view: View) -> dict[str, int]:
+    """The numbers of a plan."""
+    batch = pipeline.evaluation_batch_size(np.empty((1, *view.shape), "uint8"))
+    return {
+        "width": network.output_shape[1], "images": manifest.images, "shard_size": manifest.shard_size,
+        "batch": batch, "piece": max(1, batch // engine.PIECES),
+    }  # fmt: skip
 
 
 def extract(folder: Folder, plan: Plan, manifest: Manifest, on: str) -> dict:
@@ -106,8 +139,9 @@ def extract(folder: Folder, plan: Plan, manifest: Manifest, on: str) -> dict:
         InputError: no room on the disk, images that are gone, or none that can be read.
     """
     if folder.local:
-        for begun in (folder.local / "features").glob(".*"):  # by a process that was killed
-            begun.unlink()
+        for begun in (folder.local / "features").glob(".*"):
+            if BEGUN.fullmatch(begun.name):  # by a process that was killed
+                begun.unlink()
     markers = {shard: marker for shard in plan.shards if (marker := _marker(folder, shard)) is not None}
     lacking = [shard for shard in plan.shards if shard not in markers]
     _check_room(folder, plan, len(lacking))
@@ -151,6 +185,14 @@ def _check_same(folder: Folder, known: Plan, manifest: Manifest, layers: str, vi
             )
 
 
+def _check_whole(folder: Folder, known: Plan, manifest: Manifest, network: keras.Model, view: View) -> None:
+    if any(getattr(known, name) != count for name, count in _counts(manifest, network, view).items()):
+        raise InputError(
+            f"{folder.url}/{shards.PLAN}: expected a plan of this network and these images, received one with other "
+            "counts; extract into another folder"
+        )
+
+
 def _short(value: object) -> str:
     return value[:12] if isinstance(value, str) else str(value)
 
@@ -168,7 +210,14 @@ def _some(manifest: Manifest, view: View) -> np.ndarray:
         images = list(islice((each for each in found if not isinstance(each, str)), TRIED))
         if images:
             return np.stack(images)
-    raise InputError(f"DATA: expected images, received {manifest.images} that cannot be read, in {manifest.root}")
+    raise _none_readable(manifest)
+
+
+def _none_readable(manifest: Manifest) -> InputError:
+    return InputError(
+        f"DATA: expected images that can be read, received {manifest.images} that cannot, in {manifest.root}; replace "
+        "them"
+    )
 
 
 def _kept(model: keras.Model, view: View) -> bytes:
@@ -218,7 +267,7 @@ def _ended(
             rows.writerows((listed.uri[row], reason) for row, reason in markers[shard]["left_out"])
     features = sum(marker["images"] for marker in markers.values())
     if not features:
-        raise InputError(f"DATA: expected images, received {plan.images} that cannot be read, in {manifest.root}")
+        raise _none_readable(manifest)
     folder.write(QUARANTINE, table.getvalue().encode())
     done = {
         "plan": plan.fingerprint,

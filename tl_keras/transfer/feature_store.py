@@ -19,6 +19,9 @@ from tl_keras.quiet import keras
 from tl_keras.transfer import engine, shards
 from tl_keras.transfer.shards import Plan
 
+AGAIN = "run the same extract command again"
+LACKING = "none of some that quarantine.csv does not name"
+
 
 class Features:
     """Features (N, F) of some images of a store; `features[indices]` reads those and keeps nothing in memory.
@@ -43,7 +46,10 @@ class Features:
         for number in np.unique(numbers):
             here = numbers == number
             features, places = _shard(self.folder, self.plan, int(number))
-            found[here] = features[places[within[here]]]
+            rows = places[within[here]]
+            if (rows < 0).any():
+                raise InputError(f"{self.folder.url}: expected features of all images, received {LACKING}; {AGAIN}")
+            found[here] = features[rows]
         return found
 
 
@@ -56,8 +62,8 @@ def of(prefix: keras.Model, images: object) -> Features | None:
     steps, root = _steps(images)
     if not isinstance(root, ListedImages):
         return None
-    plan = shards.plan_of(root.folder)
-    if plan is None or steps != _steps(_seen(root, plan))[0] or engine.fingerprint(prefix) != plan.layers:
+    plan = _plan(root.folder)
+    if steps != _steps(_seen(root, plan))[0] or engine.fingerprint(prefix) != plan.layers:
         return None
     return Features(root.folder, plan, root.rows)
 
@@ -80,8 +86,14 @@ def plan_behind(images: object) -> tuple[Folder, Plan] | None:
     True
     """
     root = _steps(images)[1]
-    plan = shards.plan_of(root.folder) if isinstance(root, ListedImages) else None
-    return (root.folder, plan) if isinstance(root, ListedImages) and plan else None
+    return (root.folder, _plan(root.folder)) if isinstance(root, ListedImages) else None
+
+
+def _plan(folder: Folder) -> Plan:
+    plan = shards.plan_of(folder)
+    if plan is None:
+        raise InputError(f"{folder.url}: expected a store of features, received one without {shards.PLAN}; {AGAIN}")
+    return plan
 
 
 def _steps(images: object) -> tuple[list[str], object]:
@@ -104,18 +116,18 @@ def _seen(root: ListedImages, plan: Plan) -> LazyImages | np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def _shard(folder: Folder, plan: Plan, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """The features of a shard, and for each of its images which of them are its own."""
+    """The features of a shard, and for each of its images which of them are its own; -1 where it has none."""
     path, end = shards.names(number)
     try:
-        marker = json.loads(folder.read(end))
+        left_out = [row for row, _ in json.loads(folder.read(end))["left_out"]]
         features = np.load(folder.local / path, mmap_mode="r") if folder.local else _loaded(folder.read(path))
-    except (FileNotFoundError, ValueError) as error:
-        raise InputError(
-            f"{folder.url}/{path}: expected the features of a shard, received {error}; run the same command again"
-        ) from error
-    kept = np.ones(plan.shard_size, int)
-    kept[[row for row, _ in marker["left_out"]]] = 0
-    return features, np.cumsum(kept) - 1
+        kept = np.ones(min(plan.shard_size, plan.images - number * plan.shard_size), bool)
+        kept[left_out] = False
+        if features.shape != (kept.sum(), plan.width):
+            raise ValueError(f"shape {features.shape}")
+    except (FileNotFoundError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise InputError(f"{folder.url}/{path}: expected the features of a shard, received {error}; {AGAIN}") from error
+    return features, np.where(kept, np.cumsum(kept) - 1, -1)
 
 
 def _loaded(content: bytes) -> np.ndarray:

@@ -14,7 +14,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -23,6 +23,7 @@ import numpy as np
 from tl_keras import quiet, values
 from tl_keras.data import containers
 from tl_keras.data.decode import decode
+from tl_keras.data.listed import check
 from tl_keras.data.manifest import Listed, Manifest
 from tl_keras.data.view import View
 from tl_keras.errors import InputError
@@ -63,10 +64,16 @@ class Plan:
     network_sha256: str
     versions: tuple[str, ...]
 
+    def __post_init__(self):
+        counts = (self.width, self.images, self.shard_size, self.batch, self.piece)
+        if not all(isinstance(count, int) and count > 0 for count in counts):
+            raise ValueError(f"counts {counts}")
+
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of all of it."""
-        return hashlib.sha256(json.dumps(values.to_json(self), sort_keys=True).encode()).hexdigest()
+        """SHA-256 of what decides the bytes; the network's file, in which names change, is told by its layers."""
+        said = values.to_json(replace(self, network=self.versions[-1], network_sha256=""))
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     @property
     def shards(self) -> range:
@@ -94,12 +101,15 @@ def plan_of(folder: Folder) -> Plan | None:
     """
     try:
         plan = values.from_json(json.loads(folder.read(PLAN)))
+        if not isinstance(plan, Plan):
+            raise ValueError(f"{type(plan).__name__}")
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise InputError(f"{folder.url}/{PLAN}: expected a plan, received a damaged file; extract anew") from error
-    if not isinstance(plan, Plan):
-        raise InputError(f"{folder.url}/{PLAN}: expected a plan, received {type(plan).__name__}; extract anew")
+    except (ValueError, InputError) as error:
+        raise InputError(
+            f"{folder.url}/{PLAN}: expected the plan of a store, received a damaged one ({error}); extract into "
+            "another folder"
+        ) from error
     return plan
 
 
@@ -170,11 +180,7 @@ def _read_ahead(root: str, listed: Listed, size: int, reader) -> Iterator[tuple[
         part, found = rows[start : start + size], coming.result()
         coming = reader.submit(lambda: list(islice(contents, size)))
         for row, content in zip(part, found, strict=True):
-            if hashlib.sha256(content).hexdigest() != listed.sha256[row]:
-                raise InputError(
-                    f"manifest: expected {listed.uri[row]} as it was listed, received another content; put the file "
-                    "back, or extract into another folder, with a manifest of its own"
-                )
+            check(listed.uri[row], content, listed.sha256[row])
         yield part, found
 
 
@@ -192,7 +198,8 @@ def _network(folder: Folder, plan: Plan) -> pieces.Run:
     content = folder.read(plan.network)
     if hashlib.sha256(content).hexdigest() != plan.network_sha256:
         raise InputError(
-            f"{folder.url}/{plan.network}: expected the network of the plan, received another; extract anew"
+            f"{folder.url}/{plan.network}: expected the network of the plan, received another; extract into another "
+            "folder"
         )
     if not plan.runs_tensorflow:
         return pieces.in_onnxruntime(content, plan.piece, _cores)
