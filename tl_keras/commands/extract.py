@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tl_keras import quiet, tasks
 from tl_keras.config import ENGINES, Options, option
-from tl_keras.data import sources
+from tl_keras.data import sources, stored_set
 from tl_keras.errors import InputError
 from tl_keras.folders import Folder
 
@@ -78,7 +78,7 @@ def run(settings: Settings) -> None:
         plan = _planned(settings, folder, listed, candidates[0])
         print(f"{plan.backbone}: {plan.width:,} features of each image, by {plan.versions[-1]}", flush=True)
         done = extraction.extract(folder, plan, listed, settings.engine)
-    left_out = f"; {done['left_out']:,} left out, see {extraction.QUARANTINE}" if done["left_out"] else ""
+    left_out = f"; {done['left_out']:,} left out, see {stored_set.QUARANTINE}" if done["left_out"] else ""
     rate = done["last_run"]["images_per_second"]
     print(f"{folder.url}: {done['features']:,} x {done['width']:,} features{left_out}", flush=True)
     print(f"{rate:,} images/s" if rate else "all of it was there", flush=True)

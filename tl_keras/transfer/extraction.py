@@ -24,6 +24,7 @@ from tqdm import tqdm
 from tl_keras import config, tasks
 from tl_keras.data import pipeline
 from tl_keras.data.manifest import Manifest
+from tl_keras.data.stored_set import DONE, QUARANTINE
 from tl_keras.data.view import View
 from tl_keras.errors import InputError
 from tl_keras.files import alone, check_writable
@@ -33,7 +34,6 @@ from tl_keras.quiet import keras
 from tl_keras.transfer import engine, shards
 from tl_keras.transfer.shards import Plan
 
-DONE, QUARANTINE = "done.json", "quarantine.csv"
 # What a store consists of, and the files of a shard while they are written.
 OWN = re.compile(
     r"(manifest|manifest/[^/]+)\.parquet|(extraction|done)\.json|quarantine\.csv|features/\d+\.(npy|json)|[^/]+\.(keras|onnx)"
@@ -49,19 +49,20 @@ def keep_alone(folder: Folder):
     In a URL nothing is locked: the same extraction, twice at a time, writes the same bytes twice.
 
     Raises:
-        InputError: another one does.
+        InputError: another one does; or it holds other files, or cannot be written.
 
     >>> with keep_alone(Folder("memory://store")):
     ...     pass
     """
     if folder.local is None:
         return nullcontext()
-    stack = ExitStack()
     try:
-        folder.local.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(alone(folder.local))
-        check_writable(folder.local)
-        _check_own(folder)
+        with ExitStack() as stack:
+            folder.local.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(alone(folder.local))
+            check_writable(folder.local)
+            _check_own(folder)
+            return stack.pop_all()
     except BlockingIOError:
         raise InputError(
             f"--to: expected a folder that no other extraction writes into, received {folder.url}; wait for the end of "
@@ -71,7 +72,6 @@ def keep_alone(folder: Folder):
         raise InputError(
             f"--to: expected a folder that can be written, received {folder.url} ({error.strerror}); name another one"
         ) from error
-    return stack
 
 
 def _check_own(folder: Folder) -> None:
