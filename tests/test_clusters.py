@@ -81,10 +81,12 @@ def test_a_cluster_of_its_own_listens_at_this_machine_alone():
     assert psutil.wait_procs(left, timeout=30)[1] == []
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:9", "nowhere", "127.0.0.1:http"])
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "localhost:9", "ray://127.0.0.1:9", "nowhere", "127.0.0.1:http"])
 def test_nobody_answers(address):
     with pytest.raises(InputError, match=f"--engine ray:{address}: expected the address of a Ray cluster, received"):
         tasks.check(f"ray:{address}")
+    with pytest.raises(InputError, match=r"--engine ray:ray://127\.0\.0\.1:9: expected"):
+        tasks.check("ray://127.0.0.1:9")
 
 
 def test_a_server_of_something_else_is_no_cluster(monkeypatch):

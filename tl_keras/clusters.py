@@ -37,7 +37,7 @@ def check(address: str) -> None:
         found = None
     if not found:
         raise _not_installed("No module named 'ray'")
-    place = _address(address).removeprefix("ray://")
+    place = _address(address)
     if place not in ("", "auto"):
         with _answering(address):
             _check_answers(place)
@@ -82,7 +82,7 @@ def connected(address: str, cores: int) -> Iterator[ModuleType]:
     heard = {number: signal.getsignal(number) for number in stopping.SIGNALS}
     try:
         if found:
-            with _answering(address):
+            with _answering(address, ray.exceptions.RayError):
                 ray.init(address=found, logging_level="ERROR")
         else:
             ray.init(address="local", num_cpus=cores, include_dashboard=False, logging_level="ERROR")
@@ -166,7 +166,10 @@ def versions() -> dict[str, str]:
 
 def _address(given: str) -> str:
     """The address that is meant; empty for a cluster that is made."""
-    return (given or os.environ.get("RAY_ADDRESS", "")).removeprefix("local")
+    address = given or os.environ.get("RAY_ADDRESS", "")
+    if address.startswith("//"):  # of `ray://...`, where the word for the engine has become a part of it
+        return f"ray:{address}"
+    return "" if address == "local" else address
 
 
 def _not_installed(why: object) -> InputError:
@@ -176,25 +179,28 @@ def _not_installed(why: object) -> InputError:
 
 
 @contextmanager
-def _answering(address: str) -> Iterator[None]:
-    """What goes wrong in the block means that no cluster answers there."""
+def _answering(address: str, *errors: type[Exception]) -> Iterator[None]:
+    """What goes wrong in the block means that no cluster answers there: these errors too."""
+    refusals: tuple[type[Exception], ...] = (OSError, RuntimeError, ValueError, *errors)
     try:
         yield
-    except (OSError, RuntimeError, ValueError) as error:  # a ConnectionError is an OSError
+    except refusals as error:
         reason = " ".join(str(error).split())
         raise InputError(
             f"--engine ray:{_address(address)}: expected the address of a Ray cluster, received one where none "
-            f"answers ({reason}); start it by `ray start --head`, or leave the address out for this machine alone"
+            f"answers ({reason}); start it by `ray start --head`, set RAY_AUTH_MODE=token where it asks for a token, "
+            "or leave the address out for this machine alone"
         ) from error
 
 
 def _check_answers(place: str) -> None:
     """Raise an error unless somebody answers there as Ray does: it would try for minutes by itself."""
-    host, _, port = place.rpartition(":")
+    by_client = place.startswith("ray://")
+    host, _, port = place.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
         raise ValueError("it is not of the form host:port")
     host = host.strip("[]")
-    if host in ("localhost", LOOPBACK) and os.environ.get(ALONE) != "0":
+    if host in ("localhost", LOOPBACK) and not by_client and os.environ.get(ALONE) != "0":
         host = _own_address()
     with socket.create_connection((host, int(port)), ANSWER_SECONDS) as connection:
         if os.environ.get("RAY_USE_TLS", "0") == "0":
