@@ -42,6 +42,7 @@ def network(tmp_path_factory):
 
 def extracted(folder, images, network):
     listed = manifests.make(str(images), None, folder, 7, "local")
+    runtime.prepare(seed=0)  # as the command does, whatever precision another test has left
     view = networks.view(str(network), mirror=True)
     plan = extraction.planned(folder, listed, networks.build(str(network), 3, view), view, "mine", "auto")
     extraction.extract(folder, plan, listed, "local")

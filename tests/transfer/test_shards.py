@@ -24,6 +24,7 @@ from tl_keras.errors import InputError
 from tl_keras.files import alone
 from tl_keras.folders import Folder
 from tl_keras.models import networks
+from tl_keras.training import runtime
 from tl_keras.transfer import extraction, shards
 
 SHARD = 7  # of 40 images: six shards
@@ -44,6 +45,7 @@ def network(tmp_path_factory):
 
 def plan_in(folder, images, network, wanted="auto", shard_size=SHARD):
     listed = manifests.make(str(images), None, folder, shard_size, "local")
+    runtime.prepare(seed=0)  # as the command does, whatever precision another test has left
     view = networks.view(str(network), mirror=True)
     model = networks.build(str(network), 3, view)
     return extraction.planned(folder, listed, model, view, "mine", wanted), listed

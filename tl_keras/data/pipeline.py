@@ -7,6 +7,7 @@ resume. Evaluation batches are never shuffled and never augmented.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from typing import cast
 
@@ -165,10 +166,10 @@ def cause(error: Exception) -> Exception:
     >>> cause(ValueError("another"))
     ValueError('another')
     """
-    return _refused.pop() if _refused and not isinstance(error, InputError) else error
+    return next((refused for refused in _refused if str(refused) in str(error)), error)
 
 
-_refused: list[InputError] = []
+_refused = deque[InputError](maxlen=8)  # batches are read ahead, several at a time
 
 
 def _gather(array: Rows, rows: tf.Tensor) -> tf.Tensor:
@@ -176,7 +177,7 @@ def _gather(array: Rows, rows: tf.Tensor) -> tf.Tensor:
         try:
             return array[indices]
         except InputError as error:
-            _refused[:] = [error]
+            _refused.append(error)
             raise
 
     # Through numpy, so that a memory-mapped array is read row by row and never copied whole into a graph.

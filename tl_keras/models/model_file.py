@@ -28,7 +28,9 @@ def save(model: keras.Model, path: Path, view: View, class_names: tuple[str, ...
     bytes.
     """
     with atomic(path) as temporary:
-        keras.Model(model.input, model.output, name=model.name).save(temporary)
+        # Not as lists of one, which Keras would then miss in a call with a tensor.
+        inputs, outputs = (each if each[1:] else each[0] for each in (model.inputs, model.outputs))
+        keras.Model(inputs, outputs, name=model.name).save(temporary)
         _add(temporary, entry(view, class_names))
 
 

@@ -58,7 +58,10 @@ def run_one(trial: Trial, out: RunFolder) -> Record:
         else:
             record = (crossfit.trained if trial.folds else single.trained)(trial, out)
     except Exception as error:
-        raise pipeline.cause(error) from error
+        cause = pipeline.cause(error)
+        if cause is error:
+            raise
+        raise cause from error
     records.write(record, out)
     return record
 
