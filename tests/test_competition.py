@@ -13,6 +13,7 @@ from tests.test_finetune import own_images
 from tests.test_transfer_studies import refused
 from tl_keras import records
 from tl_keras.data.selection import Everything
+from tl_keras.data.view import View
 from tl_keras.errors import InputError
 from tl_keras.export import predictions_csv
 from tl_keras.models import model_file
@@ -115,14 +116,14 @@ def test_hidden_images_of_which_none_can_be_read_are_refused(place, folder, caps
 
 
 def test_a_budget_that_is_too_small_for_anything_says_how_much_it_takes(place, folder):
-    images = Everything(str(folder)).load(competition.View(competition.candidates.LOADED))
+    images = Everything(str(folder)).load(View(competition.candidates.LOADED))
     spent = plan.Clock(1, time.monotonic() - 100)
     with pytest.raises(InputError, match=r"at least [0-9]+ minutes"):
         plan.extracted([Block("mobilenet_0.25", "none", 32)], images, Storage(place / "a"), spent, plan.Plan())
 
 
 def test_what_does_not_fit_the_time_is_left_out_and_told(place, folder):
-    images = Everything(str(folder)).load(competition.View(competition.candidates.LOADED))
+    images = Everything(str(folder)).load(View(competition.candidates.LOADED))
     found, wanted = plan.Plan(), [Block("mobilenet_0.25", "none", 32), Block("mobilenet_0.25", "none", 2048)]
     enough = plan.Clock(2, time.monotonic())
     rows = plan.extracted(wanted, images, Storage(place / "a"), enough, found)
