@@ -5,6 +5,7 @@ import pytest
 
 from tl_keras.data import pipeline
 from tl_keras.data.augment import FlipShift
+from tl_keras.errors import InputError
 
 COUNT = 23
 LABELS = np.arange(COUNT) % 3
@@ -148,3 +149,24 @@ def test_keras_knows_the_shapes():
 )
 def test_batches_that_are_not_trained_on_are_bounded_in_memory(shape, expected):
     assert pipeline.evaluation_batch_size(np.broadcast_to(np.uint8(0), (10, *shape))) == expected
+
+
+class Refusing:
+    """Images of which none is given."""
+
+    shape, dtype = (40, 2, 2, 3), np.dtype("uint8")
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, rows):
+        raise InputError(f"image {rows[0]}: expected a file, received none; put it back")
+
+
+def test_what_is_refused_in_reading_is_said_in_its_own_words():
+    with pytest.raises(Exception, match="put it back") as caught:
+        list(pipeline.view_batches(Refusing(), None, 0, 0, batch_size=4))
+    found = pipeline.cause(caught.value)
+    assert isinstance(found, InputError) and str(found).startswith("image ") and "\n" not in str(found)
+    another = ValueError("another")
+    assert pipeline.cause(another) is another
