@@ -151,17 +151,19 @@ def trials(count: str) -> None:
 
 
 def run_trials(count: str, engine: str, folder: str) -> None:
-    """A small network on 200 digits, with so many seeds."""
+    """The last layer of a small network solved on 200 digits, with so many seeds."""
     from tl_keras.data.selection import Selection
     from tl_keras.data.view import View
     from tl_keras.run_folder import RunFolder
     from tl_keras.study import runner
     from tl_keras.study.trial import Trial, repeated
     from tl_keras.training.schedules import Recipe
+    from tl_keras.transfer.strategies import find
 
     small = Trial(
-        "small", "small", "small", Selection("digits", limit=200), View((8, 8)), "cnn", Recipe(2, 32, 1e-3), keep=False
-    )
+        "small", "small", "small", Selection("digits", limit=200), View((8, 8)), "cnn", Recipe(1, 32, 1e-3),
+        strategy=find("probe"), keep=False,
+    )  # fmt: skip
     out = RunFolder.create(Path(folder) / "run", {"experiment": "scale"})
     runner.run(repeated(small, range(int(count))), out, engine)
 
