@@ -4,10 +4,9 @@
     python -m tl_keras.run competition DATA --backbone mobilenet_v2_0.35=FILE,mobilenet_0.25=FILE --budget 60
 
 DATA is a folder or .zip of class folders, with the images to predict in a `test/` without such, or what `extract` made
-of it. Everything is chosen
-out of fold: each training image is judged by heads and networks that have not learned it. Features of several networks
-at several sizes are stacked under a kernel head, the best network is fine-tuned, and both vote. The run folder gets
-`<roll>_06.csv`, `<roll>_06.pdf` and `<roll>_06.ipynb`.
+of it. Everything is chosen out of fold: each training image is judged by heads and networks that have not learned it.
+Features of several networks at several sizes are stacked under a kernel head, the best network is fine-tuned, and both
+vote. The run folder gets `<roll>_06.csv`, `<roll>_06.pdf` and `<roll>_06.ipynb`.
 
 On 5,900 images of 59 classes the kernel head on eleven blocks of two small MobileNets came to 0.718 out of fold (95%
 interval 0.707 to 0.730), 18 minutes after the start, with a peak of 11.7 GB (2 cores of an AMD EPYC with AVX-512, other

@@ -186,20 +186,19 @@ def _with_tensorflow(network: keras.Model) -> Engine:
 def _with_onnxruntime(network: keras.Model, batch: Sequence[np.ndarray]) -> Engine:
     """The network, converted for inputs of the shapes and types of `batch`."""
     size = max(1, pipeline.evaluation_batch_size(batch[0]) // PIECES)
-    return Engine(_name(ONNXRUNTIME), pieces.in_onnxruntime(_content(network, batch), size, threads()))
+    return Engine(_name(ONNXRUNTIME), _converted(network, batch, size, threads())[1])
 
 
-def _content(network: keras.Model, batch: Sequence[np.ndarray]) -> bytes:
-    """The network as an ONNX model that ONNX Runtime takes."""
+def _converted(network: keras.Model, batch: Sequence[np.ndarray], size: int, threads: int) -> tuple[bytes, pieces.Run]:
+    """The network as an ONNX model, and as ONNX Runtime runs it (`pieces.in_onnxruntime`)."""
     if any(layer.compute_dtype != "float32" for layer in network.layers if isinstance(layer, keras.layers.Layer)):
         raise _NotConverted("since it does not compute in float32 alone")
     try:
         content = to_onnx(network, batch)
-        pieces.in_onnxruntime(content, 1, 1)
+        return content, pieces.in_onnxruntime(content, size, threads)
     except Exception as error:  # converter and runtime raise whatever they like
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise _NotConverted(f"since it cannot be converted ({reason})") from error
-    return content
 
 
 def as_onnx(network: keras.Model, batch: Sequence[np.ndarray]) -> bytes | None:
@@ -211,9 +210,8 @@ def as_onnx(network: keras.Model, batch: Sequence[np.ndarray]) -> bytes | None:
     False
     """
     try:
-        content = _content(network, batch)
-        found = pieces.in_onnxruntime(content, len(batch[0]), 1)(batch)
-        _check_equal(_with_tensorflow(network).run(batch), found, ROUNDING)
+        content, run = _converted(network, batch, len(batch[0]), 1)
+        _check_equal(_with_tensorflow(network).run(batch), run(batch), ROUNDING)
     except _NotConverted as error:
         print(f"{network.name}: left to TensorFlow, {error}", file=sys.stderr, flush=True)
         return None

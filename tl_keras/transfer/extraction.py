@@ -7,7 +7,6 @@ import functools
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
 import sys
@@ -157,7 +156,7 @@ def extract(folder: Folder, plan: Plan, manifest: Manifest, on: str) -> dict:
         # TensorFlow must not have begun in the process that runs the network: see `pieces.one_thread_each`.
         engine_used = "processes:1" if on == "local" and plan.runs_tensorflow else on
         if within:
-            shards.prepare(False, len(os.sched_getaffinity(0)))
+            shards.prepare(False, tasks.own_cores())
         begin = functools.partial(shards.prepare, plan.runs_tensorflow)
         # On a cluster a shard takes one core, and finds one sooner; a process has its share of this machine's.
         cores = 1 if on.startswith("ray") else None

@@ -27,9 +27,8 @@ class Features:
     """Features (N, F) of some images of a store; `features[indices]` reads those and keeps nothing in memory.
 
     Args:
-        folder: of the store.
+        folder: of the store, and `plan` its plan.
         rows: of its manifest, one for each image; all of them have features.
-        engine: who computed them.
     """
 
     def __init__(self, folder: Folder, plan: Plan, rows: np.ndarray):
