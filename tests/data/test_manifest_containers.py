@@ -7,7 +7,7 @@ import shutil
 import fsspec
 import numpy as np
 import pytest
-from made_up import paint
+from made_up import greys, paint
 from made_up_containers import packed, recorded, table
 from PIL import Image
 
@@ -120,23 +120,7 @@ def test_processes_give_the_same_manifest_of_containers(tmp_path):
 
 
 def test_a_prepared_set_of_tensorflow_datasets(tmp_path):
-    tfds = pytest.importorskip("tensorflow_datasets")
-
-    class Greys(tfds.core.GeneratorBasedBuilder):
-        VERSION = tfds.core.Version("1.0.0")
-
-        def _info(self):
-            features = {"image": tfds.features.Image(shape=(2, 2, 1)), "label": tfds.features.ClassLabel(names="ba")}
-            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
-
-        def _split_generators(self, _):
-            return {"train": self._generate_examples(0, 6), "test": self._generate_examples(50, 54)}
-
-        def _generate_examples(self, first, last):
-            for value in range(first, last):
-                yield value, {"image": np.full((2, 2, 1), value, np.uint8), "label": value % 2}
-
-    Greys(data_dir=tmp_path / "sets").download_and_prepare()
+    greys()(data_dir=tmp_path / "sets").download_and_prepare()
     manifest = made(tmp_path / "sets/greys", tmp_path / "out")
     assert manifest.class_names == ("b", "a"), "in the order of the data set's own numbers"
     rows = list(zip(*(manifest.column(name) for name in ("uri", "start", "length", "label", "split")), strict=True))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up import arrays, class_folders, fails, values
+from made_up import arrays, class_folders, fails, greys, values
 
 from tl_keras.data.sources import files, load, location
 from tl_keras.errors import InputError
@@ -155,24 +155,7 @@ def test_importing_sources_and_using_local_sets_leaves_tensorflow_alone(tmp_path
 
 
 def test_tensorflow_datasets(tmp_path):
-    tfds = pytest.importorskip("tensorflow_datasets")
-
-    class Greys(tfds.core.GeneratorBasedBuilder):
-        VERSION = tfds.core.Version("1.0.0")
-
-        def _info(self):
-            features = {"image": tfds.features.Image(shape=(None, 6, 1)), "label": tfds.features.ClassLabel(names="ba")}
-            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
-
-        def _split_generators(self, _):
-            return {"train": self._generate_examples(0, 6), "validation": self._generate_examples(50, 54)}
-
-        def _generate_examples(self, first, last):
-            for value in range(first, last):
-                image = np.full((6 + value % 3, 6, 1), value, np.uint8)
-                yield value, {"image": image, "label": value % 2}
-
-    Greys(data_dir=tmp_path / "tensorflow_datasets").download_and_prepare()
+    greys()(data_dir=tmp_path / "tensorflow_datasets").download_and_prepare()
     data = load("tfds:greys", data_dir=tmp_path, size=(6, 6))
     assert data.name == "tfds:greys" and data.class_names == ("b", "a")
     assert sorted(values(data.train)) == list(range(6)) and sorted(values(data.test)) == list(range(50, 54))
