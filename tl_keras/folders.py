@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -65,6 +66,17 @@ class Folder:
         """The content of a file in it, or a FileNotFoundError."""
         return (self.local / name).read_bytes() if self.local else self._files.cat_file(self._at(name))
 
+    def read_all(self, names: Sequence[str]) -> list[bytes | OSError]:
+        """The contents of some files, or why one cannot be read; what is far away is asked for at the same time."""
+        if self.local:
+            return [_content_or_error(self.local / name) for name in names]
+        every = [None] * len(names)
+        found = self._files.cat_ranges([self._at(name) for name in names], every, every, on_error="return")
+        for content in found:
+            if isinstance(content, Exception) and not isinstance(content, OSError):
+                raise content
+        return found
+
     def write(self, name: str, content: bytes) -> None:
         """Make a file of `content` that is whole or absent, whatever comes between."""
         if self.local:
@@ -106,3 +118,10 @@ class Folder:
 
     def _at(self, name: str) -> str:
         return posixpath.join(self._root, name)
+
+
+def _content_or_error(path: Path) -> bytes | OSError:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        return error

@@ -18,6 +18,7 @@ import pytest
 from made_up import class_folders, paint
 
 from tl_keras.data import containers, inventory, manifest_parts, sources
+from tl_keras.data.layouts import UNREAD
 from tl_keras.data.manifest import COLUMNS, NAME, Manifest, make
 from tl_keras.errors import InputError
 from tl_keras.folders import Folder
@@ -96,7 +97,7 @@ def test_class_folders_are_listed_as_they_are_loaded(tmp_path, layout):
 def test_images_in_no_class_are_listed_with_the_reason(tmp_path):
     listed = columns(made(competition(tmp_path / "pets"), tmp_path / "out"))
     at = [row for row, reason in enumerate(listed["reason"]) if reason]
-    assert [(listed["uri"][row], listed["reason"][row]) for row in at] == [("../beside.png", sources.UNREAD)]
+    assert [(listed["uri"][row], listed["reason"][row]) for row in at] == [("../beside.png", UNREAD)]
 
 
 def test_row_groups_are_shards_and_everything_can_be_read_again(tmp_path):
@@ -146,8 +147,8 @@ def test_chunks_that_are_listed_are_not_read_again(tmp_path, monkeypatch):
     for chunk in chunks[:4]:
         manifest_parts.write(folder, chunk)
     folder.remove(manifest_parts.path_of(chunks[1]))
-    read, genuine = [], Folder.read
-    monkeypatch.setattr(Folder, "read", lambda self, name: read.append(name) or genuine(self, name))
+    read, genuine = [], Folder.read_all
+    monkeypatch.setattr(Folder, "read_all", lambda self, names: read.extend(names) or genuine(self, names))
     made(data, tmp_path / "out")
     assert read == [entry.name for number in (1, 4, 5) for entry in chunks[number].entries]
     assert (tmp_path / "out" / NAME).read_bytes() == (tmp_path / "whole" / NAME).read_bytes()

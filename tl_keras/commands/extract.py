@@ -3,8 +3,8 @@
     python -m tl_keras.run extract DATA --backbone mobilenet_v2_1.0 --to features/
     python -m tl_keras.run extract s3://bucket/images --backbone resnet50 --to s3://bucket/features --engine ray
 
-DATA is a folder, .zip or table of images, or a folder, pattern or URL of .tar, TFRecord or Parquet files. The features
-lie in --to, in shards. An extraction that was stopped goes on when it is asked for again, with any engine, and the
+DATA is a folder, .zip or table of images, a folder or pattern of .tar, TFRecord or Parquet files, or, but for a .zip, the
+URL of one. The features lie in --to, in shards. An extraction that was stopped goes on when it is asked for again, with any engine, and the
 bytes are those of one that was not. `finetune` and `competition` read such a folder in the place of images.
 """
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from tl_keras.data import parquets, tars, tfrecords
 from tl_keras.data.members import Member
@@ -20,6 +20,8 @@ KINDS = {
     "parquet": r".*\.parquet",
 }
 COMPRESSED = r".*\.(tar\.(gz|bz2|xz|zst)|tgz|tbz2?|txz)|.*\.tfrecords?(-\d+-of-\d+)?\.gz"
+GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+AT_ONCE = 64  # files asked for together: one after the other, each would wait for the network
 BEGINS = {"gzip": b"\x1f\x8b", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
 
 
@@ -110,32 +112,60 @@ def read(root: str, uris: Sequence[str], starts: Sequence[int], lengths: Sequenc
     [b'...']
     """
     folder = Folder(root)
-    with ExitStack() as stack:
-        last = ""
-        get: Callable[[int, int], bytes] = _nothing
-        for uri, start, length in zip(uris, starts, lengths, strict=True):
-            name = _file(uri, start, length)
-            _refuse_outside(root, name)
+    rows = (_Row(uri, _file(uri, *at), *at) for uri, *at in zip(uris, starts, lengths, strict=True))
+    for name, group in itertools.groupby(rows, lambda row: row.name if row.name != row.uri else ""):
+        if name:
+            yield from _in_container(folder, name, group)
+        else:
+            yield from _files(folder, group)
+
+
+class _Row(NamedTuple):
+    """Where an image lies: `name` is its container, or where it has none its uri."""
+
+    uri: str
+    name: str
+    start: int
+    length: int
+
+
+def _files(folder: Folder, rows: Iterator[_Row]) -> Iterator[bytes]:
+    while part := [row.name for row in itertools.islice(rows, AT_ONCE)]:
+        for name in part:
+            _refuse_outside(folder, name)
+        for name, content in zip(part, folder.read_all(part), strict=True):
+            if isinstance(content, GONE):
+                raise _gone(folder, name)
+            if isinstance(content, OSError):
+                raise content
+            yield content
+
+
+def _in_container(folder: Folder, name: str, rows: Iterator[_Row]) -> Iterator[bytes]:
+    _refuse_outside(folder, name)
+    try:
+        stream = folder.open(name)
+    except GONE:
+        raise _gone(folder, name) from None
+    with stream:
+        get = None
+        for row in rows:
             try:
-                if name != uri and name != last:
-                    stack.close()
-                    last, get = name, _getter(stack.enter_context(folder.open(name)), kind(name))
-                content = folder.read(name) if name == uri else get(start, length)
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-                raise InputError(
-                    f"manifest: expected {root}/{name}, which it names, received none; put it back, or make the "
-                    "manifest anew in another folder"
-                ) from None
+                get = get or _getter(stream, kind(name))
+                content = get(row.start, row.length)
             except ValueError as error:  # an InputError too
                 raise InputError(
-                    f"manifest: expected {root}/{uri} as it was listed, received a container in which it is not "
-                    f"({error}); put the former one back, or make the manifest anew in another folder"
+                    f"manifest: expected {folder.url}/{row.uri} as it was listed, received a container in which it is "
+                    f"not ({error}); put the former one back, or make the manifest anew in another folder"
                 ) from error
             yield content
 
 
-def _nothing(start: int, length: int) -> bytes:
-    return b""
+def _gone(folder: Folder, name: str) -> InputError:
+    return InputError(
+        f"manifest: expected {folder.url}/{name}, which it names, received none; put it back, or make the manifest "
+        "anew in another folder"
+    )
 
 
 def _getter(stream: BinaryIO, of: str | None) -> Callable[[int, int], bytes]:
@@ -163,11 +193,12 @@ def _file(uri: str, start: int, length: int) -> str:
     return container if kind(container) == "parquet" and row == str(start) else uri
 
 
-def _refuse_outside(root: str, name: str) -> None:
+def _refuse_outside(folder: Folder, name: str) -> None:
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or "\0" in name:
         raise InputError(
-            f"manifest: expected files in {root}, received one that is called {name!r}; do not trust this manifest"
+            f"manifest: expected files in {folder.url}, received one that is called {name!r}; do not trust this "
+            "manifest"
         )
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
-import itertools
 import os
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from tl_keras.data import containers
-from tl_keras.data.layouts import IMAGE_SUFFIXES, Layout, split_of
+from tl_keras.data import containers, remote
+from tl_keras.data.layouts import IMAGE_SUFFIXES, UNREAD, Layout, read_folder, read_manifest, split_of
 from tl_keras.data.members import distinct, printable
 from tl_keras.errors import InputError
 from tl_keras.folders import Folder
@@ -22,8 +22,8 @@ from tl_keras.folders import Folder
 FORMAT = "manifest 1"  # of what is made of a chunk
 FILES_A_CHUNK = 1000
 FILES = "files"  # the kind of a chunk of image files; others are kinds of containers
-# What tells that a file has changed: of those that file systems give, the ones that last.
-STATE = ("size", "mtime", "LastModified", "ETag", "updated", "created")
+TABLES = (".csv", ".tsv")
+State = Callable[[str], str]  # from the name of a file to what tells that it is still the same
 
 
 class Entry(NamedTuple):
@@ -69,8 +69,8 @@ class Inventory(NamedTuple):
 
 
 def take(data: str, data_dir: str | None, store: Folder) -> Inventory:
-    """What there is of `data`: containers where it is a URL, a glob, a container or a folder without image files,
-    else all that `sources.files` knows.
+    """What there is of `data`: containers where it is a pattern, a container or a folder without image files, else
+    class folders or a table; of sets on this machine all that `sources.files` knows.
 
     Args:
         store: where the manifest will lie; not among the data.
@@ -85,22 +85,55 @@ def take(data: str, data_dir: str | None, store: Folder) -> Inventory:
 
     if data.startswith("file://"):
         data = str(Folder(data).local)
-    found = None if "://" in data else sources.location(data, data_dir)
-    if found is not None:
-        folder, names = _on_disk(found, store)
-    elif "://" in data or glob.has_magic(data):
-        folder, names = _matching(data, store)
-        _expect_containers(data, names)
-    else:
-        folder, names = Folder("."), []
-    if not _are_containers(names):
-        try:
-            return _of_files(sources.files(data, data_dir), found, sources.UNREAD)
-        except InputError as error:
-            beside = {posixpath.splitext(name)[1] for name in names if containers.kind(name)}
-            more = f"; or give the containers that lie there: '{folder.url}/**/*{min(beside)}'" if beside else ""
-            raise InputError(f"{error}{more}") from error
-    return Inventory(folder.url, _of_containers(folder, names))
+    place = None if "://" in data else sources.location(data, data_dir)
+    if place is None and ("://" in data or glob.has_magic(data)):
+        return _elsewhere(data, store)
+    folder, names = _on_disk(place, store) if place else (Folder("."), [])
+    if _are_containers(names):
+        return Inventory(folder.url, _of_containers(folder, names, _state_in(folder.url)))
+    with _hint_at_containers(folder, names):
+        layout = sources.files(data, data_dir)
+    root = os.path.abspath(layout.root)
+    outer = folder.url if place and place.is_dir() else root
+    return _of_files(layout, root, outer, _state_in(root))
+
+
+def _elsewhere(data: str, store: Folder) -> Inventory:
+    """At a URL, or what a pattern means."""
+    folder, states = remote.listing(data)
+    whole = folder.url == data.rstrip("/")
+    if whole:
+        _refuse_inside(folder, store)
+    if _are_containers(states):
+        return Inventory(folder.url, _of_containers(folder, list(states), states.__getitem__))
+    table = data.removeprefix(f"{folder.url}/")
+    is_table = table in states and table.lower().endswith(TABLES)
+    if not states or not (whole or is_table):
+        raise InputError(
+            f"DATA: expected *.tar, TFRecord files or *.parquet at {data}, or there class folders or a table, received "
+            f"{len(states)} other files; check the address, or bring them to this machine"
+        )
+    if is_table:
+        folder, states = remote.listing(folder.url)
+    path = cast(Path, remote.RemotePath(folder, states))  # it answers what layouts ask of one
+    with _hint_at_containers(folder, list(states)):
+        layout = read_manifest(path / table) if is_table else read_folder(path)
+    below = layout.root.relative_to(path).as_posix()
+    return _of_files(
+        layout, str(layout.root), folder.url,
+        lambda name: states.get(posixpath.normpath(posixpath.join(below, name)), "gone"),
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _hint_at_containers(folder: Folder, names: Sequence[str]) -> Iterator[None]:
+    """Where files are no data set, name the containers that lie beside them."""
+    try:
+        yield
+    except InputError as error:
+        beside = {posixpath.splitext(name)[1] for name in names if containers.kind(name)}
+        more = f"; or give the containers that lie there: '{folder.url}/**/*{min(beside)}'" if beside else ""
+        raise InputError(f"{error}{more}") from error
 
 
 def _on_disk(found: Path, store: Folder) -> tuple[Folder, list[str]]:
@@ -110,11 +143,8 @@ def _on_disk(found: Path, store: Folder) -> tuple[Folder, list[str]]:
     _refuse_inside(folder, store)
     # A tenth of the time of `Folder.names`, which matters where there are millions.
     below = ((os.path.relpath(path, folder.url), files) for path, _, files in os.walk(folder.url))
-    return folder, _visible(posixpath.normpath(f"{path}/{file}") for path, files in below for file in files)
-
-
-def _visible(names: Iterable[str]) -> list[str]:
-    return sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
+    names = (posixpath.normpath(f"{path}/{file}") for path, files in below for file in files)
+    return folder, sorted(name for name in names if not remote.is_hidden(name))
 
 
 def _refuse_inside(folder: Folder, store: Folder) -> None:
@@ -126,41 +156,14 @@ def _refuse_inside(folder: Folder, store: Folder) -> None:
         )
 
 
-def _matching(data: str, store: Folder) -> tuple[Folder, list[str]]:
-    """The files of a glob, or at a URL."""
-    from fsspec.core import url_to_fs
-
-    Folder(data)  # it knows whether such a URL can be read
-    files, path = url_to_fs(data)
-    if glob.has_magic(path):
-        root = "/".join(itertools.takewhile(lambda part: not glob.has_magic(part), path.split("/")[:-1]))
-        found = [name for name in files.glob(path) if files.isfile(name)]
-    elif files.isfile(path):
-        root, found = posixpath.dirname(path), [path]
-    else:
-        folder = Folder(data.rstrip("/"))
-        _refuse_inside(folder, store)
-        return folder, _visible(folder.names())
-    folder = Folder(files.unstrip_protocol(root) if "://" in data else root)
-    return folder, _visible(name.removeprefix(root + "/") for name in found)
-
-
-def _expect_containers(data: str, names: Sequence[str]) -> None:
-    if not any(containers.kind(name) or containers.is_compressed(name) for name in names):
-        raise InputError(
-            f"DATA: expected *.tar, TFRecord files or *.parquet at {data}, received {len(names)} other files; check "
-            "the address, or give class folders by their path on this machine"
-        )
-
-
-def _are_containers(names: Sequence[str]) -> bool:
+def _are_containers(names: Collection[str]) -> bool:
     """Whether files are containers of images and not images, beside which there may be anything."""
     if any(name.lower().endswith(IMAGE_SUFFIXES) for name in names):
         return False
     return any(containers.kind(name) or containers.is_compressed(name) for name in names)
 
 
-def _of_containers(folder: Folder, names: Sequence[str]) -> list[Chunk]:
+def _of_containers(folder: Folder, names: Sequence[str], state: State) -> list[Chunk]:
     compressed = [name for name in names if containers.is_compressed(name)]
     if compressed:
         raise InputError(f"{folder.url}/{compressed[0]}: {containers.compressed(posixpath.splitext(compressed[0])[1])}")
@@ -171,7 +174,7 @@ def _of_containers(folder: Folder, names: Sequence[str]) -> list[Chunk]:
             f"DATA: expected containers of one kind, received {found} in {folder.url}; give "
             f"those that are meant, such as '{folder.url}/*.tar'"
         )
-    state, told = _state_in(folder), _class_names(folder, names)
+    told = _class_names(folder, names)
     return [
         _chunk(number, kind, folder.url, [Entry(name, "", split(name))], state, told.get(posixpath.dirname(name), ()))
         for number, (name, kind) in enumerate(kinds.items())
@@ -200,17 +203,19 @@ def _class_names(folder: Folder, names: Sequence[str]) -> dict[str, tuple[str, .
     return told
 
 
-def _of_files(layout: Layout, given: Path | None, unread: str) -> Inventory:
-    """Image files in the order in which `sources.load` has them; then those in no class, with the reason."""
-    root = os.path.abspath(layout.root)
-    outer = os.path.abspath(given) if given and given.is_dir() else root  # what `layout.unread` is relative to
+def _of_files(layout: Layout, root: str, outer: str, state: State) -> Inventory:
+    """Image files in the order in which `sources.load` has them; then those in no class, with the reason.
+
+    Args:
+        root: the layout's, by path or URL.
+        outer: what `layout.unread` is relative to.
+    """
     parts = {"train": layout.train, "test": layout.test, "validation": layout.validation}
     entries = [_entry(file, label, part) for part, items in parts.items() for file, label in items]
     entries += [_entry(file, "", "unlabelled") for file in layout.unlabelled]
     beside = (os.path.relpath(os.path.join(outer, file), root) for file in layout.unread)
-    entries += [_entry(file, "", "unlabelled", unread) for file in beside]
+    entries += [_entry(file, "", "unlabelled", UNREAD) for file in beside]
     cut = [entries[start : start + FILES_A_CHUNK] for start in range(0, len(entries), FILES_A_CHUNK)]
-    state = _state_in(Folder(root))
     return Inventory(root, [_chunk(number, FILES, root, part, state) for number, part in enumerate(cut)])
 
 
@@ -225,30 +230,21 @@ def _chunk(
     kind: str,
     root: str,
     entries: Sequence[Entry],
-    state: Callable[[str], str],
+    state: State,
     names: tuple[str, ...] = (),
 ) -> Chunk:
     told = FORMAT, kind, root, names, [(*entry, state(entry.name)) for entry in entries]
     return Chunk(number, kind, root, tuple(entries), names, hashlib.sha256(repr(told).encode()).hexdigest())
 
 
-def _state_in(folder: Folder) -> Callable[[str], str]:
-    """What tells whether a file in `folder` is still the same."""
-
-    def of_url(name: str) -> str:
-        info = files.info(posixpath.join(root, name))
-        return repr([str(info[key]) for key in STATE if key in info])
+def _state_in(root: str) -> State:
+    """What tells whether a file of this machine is still the same."""
 
     def on_disk(name: str) -> str:
         try:
-            state = os.stat(os.path.join(folder.url, name))
+            state = os.stat(os.path.join(root, name))
             return f"{state.st_size} {state.st_mtime_ns}"
         except OSError:
             return "gone"
 
-    if folder.local:
-        return on_disk
-    from fsspec.core import url_to_fs
-
-    files, root = url_to_fs(folder.url)
-    return of_url
+    return on_disk

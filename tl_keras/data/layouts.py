@@ -19,6 +19,7 @@ SPLITS = {
 HELD_OUT = ("test", "validation")  # the first that there is is measured on, the next chosen by
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 MADE_HERE = ("config.json", "saved_model.pb")  # a run and a SavedModel are told by these
+UNREAD = "lies in no class folder, or beside its images/, or is not listed; move it or list it"
 Items = list[tuple[str, str]]
 
 

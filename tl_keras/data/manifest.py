@@ -99,8 +99,9 @@ def make(data: str, data_dir: str | None, folder: Folder, shard_size: int, engin
     Images are read once, for their hashes. A kill loses the chunks at work: a thousand files each, or a container.
 
     Args:
-        data: what `sources.files` knows (class folders, a .zip of them, a table); or a folder, glob or URL of .tar
-            (WebDataset), TFRecord files or Parquet. A container's split is told by its name.
+        data: what `sources.files` knows (class folders, a .zip of them, a table); a folder or pattern of .tar
+            (WebDataset), TFRecord files or Parquet; or, but for a .zip, the URL of one. A container's split is told by
+            its name.
         data_dir: the data directory.
         shard_size: rows of a shard.
         engine: who reads the images (`tasks.each`).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -92,15 +93,18 @@ def write(folder: Folder, chunk: Chunk) -> None:
 
 
 def _file_rows(chunk: Chunk) -> Iterator[tuple]:
-    folder = Folder(chunk.root)
-    for name, label, split, reason in chunk.entries:
-        digest = ""
-        if not reason:
-            try:
-                digest = _sha256(folder.read(name))
-            except OSError as error:
-                reason = f"cannot be read ({error.strerror or error})"
-        yield name, 0, -1, label, split, digest, reason
+    folder, entries = Folder(chunk.root), iter(chunk.entries)
+    while part := list(itertools.islice(entries, containers.AT_ONCE)):
+        contents = iter(folder.read_all([entry.name for entry in part if not entry.reason]))
+        for name, label, split, reason in part:
+            digest = ""
+            if not reason:
+                content = next(contents)
+                if isinstance(content, OSError):
+                    reason = f"cannot be read ({content.strerror or content})"
+                else:
+                    digest = _sha256(content)
+            yield name, 0, -1, label, split, digest, reason
 
 
 def _container_rows(folder: Folder, container: str, split: str, class_names: Sequence[str]) -> Iterator[tuple]:

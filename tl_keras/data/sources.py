@@ -20,7 +20,7 @@ from tl_keras.data.archives import unpack
 from tl_keras.data.arrays import DIGITS, KERAS_SETS, from_arrays, read_npz, resized, rgb
 from tl_keras.data.decode import decode_files
 from tl_keras.data.image_data import ImageData, Quarantined
-from tl_keras.data.layouts import Layout, read_folder, read_manifest
+from tl_keras.data.layouts import UNREAD, Layout, read_folder, read_manifest
 from tl_keras.data.splits import Split, stratified
 from tl_keras.errors import InputError
 from tl_keras.folders import Folder
@@ -29,7 +29,6 @@ UNMIRRORED = ("digits", "mnist")  # a mirrored digit is no digit
 LOCAL_SETS = ("hymenoptera", "tiny-imagenet-5")  # a course hands them out; they lie in the data directory or nowhere
 TEST_FRACTION, SPLIT_SEED = 0.2, 0
 HIDDEN = -1  # the label of an image whose class is not told
-UNREAD = "lies in no class folder, or beside its images/, or is not listed; move it or list it"
 
 
 def load(name: str | Path, data_dir: str | Path | None = None, size: tuple[int, int] | None = None) -> ImageData:
