@@ -3,9 +3,10 @@
     python -m tl_keras.run extract DATA --backbone mobilenet_v2_1.0 --to features/
     python -m tl_keras.run extract s3://bucket/images --backbone resnet50 --to s3://bucket/features --engine ray
 
-DATA is a folder, .zip or table of images, a folder or pattern of .tar, TFRecord or Parquet files, or, but for a .zip, the
-URL of one. The features lie in --to, in shards. An extraction that was stopped goes on when it is asked for again, with any engine, and the
-bytes are those of one that was not. `finetune` and `competition` read such a folder in the place of images.
+DATA is a folder, .zip or table of images, a folder or pattern of .tar, TFRecord or Parquet files, or the URL of any but
+a .zip. The features lie in --to, in shards. An extraction that was stopped goes on when it is asked for again, with any
+engine, and the bytes are those of one that was not. `finetune` and `competition` read such a folder in the place of
+images.
 """
 
 from __future__ import annotations

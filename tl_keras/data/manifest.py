@@ -100,7 +100,7 @@ def make(data: str, data_dir: str | None, folder: Folder, shard_size: int, engin
 
     Args:
         data: what `sources.files` knows (class folders, a .zip of them, a table); a folder or pattern of .tar
-            (WebDataset), TFRecord files or Parquet; or, but for a .zip, the URL of one. A container's split is told by
+            (WebDataset), TFRecord files or Parquet; or the URL of any but a .zip. A container's split is told by
             its name.
         data_dir: the data directory.
         shard_size: rows of a shard.
