@@ -13,7 +13,7 @@ from tl_keras.quiet import keras
 from tl_keras.run_folder import RunFolder
 from tl_keras.training import callbacks, inference, loop, lr_range, runtime
 from tl_keras.training.checkpoint import Checkpoint
-from tl_keras.training.schedules import Recipe, are_shares, cross_entropy
+from tl_keras.training.schedules import Recipe, accuracy, are_shares, cross_entropy
 from tl_keras.transfer import activations, strategies
 from tl_keras.transfer.strategies import Phase
 
@@ -156,7 +156,7 @@ def test_whole_shares_are_labels(smoothing):
     rng = np.random.default_rng(0)
     labels, probabilities = rng.integers(0, 4, 4), keras.ops.softmax(rng.normal(size=(4, 4)).astype("float32"))
     one_hot, recipe = np.eye(4, dtype="float32")[labels], Recipe(1, 1, 1e-3, label_smoothing=smoothing)
-    for loss in (recipe.loss, cross_entropy):
+    for loss in (recipe.loss, cross_entropy, accuracy):
         np.testing.assert_allclose(loss(one_hot, probabilities), loss(labels, probabilities), rtol=1e-6)
         np.testing.assert_array_equal(loss(labels[:, None], probabilities), loss(labels, probabilities))
     assert not are_shares(np.zeros((1, 1)), np.ones((1, 1))), "of one class a column is the number of the class"

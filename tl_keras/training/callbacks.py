@@ -12,8 +12,7 @@ from tl_keras.run_folder import RunFolder
 from tl_keras.training.checkpoint import Checkpoint, Progress
 from tl_keras.training.events import Events
 
-EXACT_LOSS = "cross_entropy"  # the metric that is recorded as the loss
-LOGGED = {"loss": EXACT_LOSS, "accuracy": "accuracy"}  # columns of the history, and what Keras calls them
+LOGGED = {"loss": "cross_entropy", "accuracy": "accuracy"}  # columns of the history, and the metrics that they hold
 
 # An epoch on stored activations can take less time than its checkpoint: this much work at most is lost to a kill.
 CHECKPOINT_SECONDS = 10.0

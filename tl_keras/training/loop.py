@@ -17,9 +17,9 @@ from tl_keras.errors import InputError
 from tl_keras.quiet import keras
 from tl_keras.run_folder import RunFolder
 from tl_keras.training import averaging, devices, inference, solving
-from tl_keras.training.callbacks import EXACT_LOSS, Epochs, write_history
+from tl_keras.training.callbacks import Epochs, write_history
 from tl_keras.training.checkpoint import Checkpoint, Progress
-from tl_keras.training.schedules import Recipe, cross_entropy
+from tl_keras.training.schedules import Recipe, accuracy, cross_entropy
 from tl_keras.transfer import activations, frozen, strategies
 from tl_keras.transfer.strategies import Phase
 
@@ -290,10 +290,11 @@ def compile_for(
     """Compile `model` for `recipe` and return its optimizer, state and all: a checkpoint can be read into it."""
     build = functools.partial(recipe.build_optimizer, steps, epochs, rate, factors)
     with devices.scope(model):
-        # What is minimised may have smoothed labels; what is recorded has none, as all losses that are told.
-        exact = keras.metrics.MeanMetricWrapper(cross_entropy, name=EXACT_LOSS)
+        # What is minimised may have smoothed labels; what is recorded has none. Of metrics that it knows by name Keras
+        # makes variables in the midst of the first step, and traces it once more.
+        metrics = [keras.metrics.MeanMetricWrapper(each, name=each.__name__) for each in (accuracy, cross_entropy)]
         optimizer, loss = devices.optimizer(build, model), devices.loss(recipe.loss, model)
         # XLA made training on CPU several times slower.
-        model.compile(optimizer, loss, weighted_metrics=["accuracy", exact], jit_compile=False)
+        model.compile(optimizer, loss, weighted_metrics=metrics, jit_compile=False)
         model.optimizer.build(model.trainable_variables)
     return model.optimizer

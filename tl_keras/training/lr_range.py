@@ -70,6 +70,7 @@ def find(
 def _run(model: keras.Model, train: Split, recipe: Recipe, augment, steps: int) -> LearningRateRange:
     epochs = -(-steps // pipeline.steps_per_epoch(len(train), recipe.batch_size))
     optimizer = replace(recipe, schedule="constant", learning_rate=LOWEST).build_optimizer(1)
+    optimizer.build(model.trainable_variables)
     model.compile(optimizer, recipe.loss, jit_compile=False)
     batches = pipeline.training_batches(
         [train.images],

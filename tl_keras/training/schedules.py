@@ -131,6 +131,13 @@ def cross_entropy(labels, probabilities):
     return -keras.ops.log(keras.ops.clip(of_truth, SMALLEST, 1.0))
 
 
+def accuracy(labels, probabilities):
+    """1 where the most probable class is the true one, else 0 (B,); of shares (B, classes) the largest is true."""
+    if are_shares(labels, probabilities):
+        return keras.metrics.categorical_accuracy(labels, probabilities)
+    return keras.metrics.sparse_categorical_accuracy(labels, probabilities)
+
+
 def are_shares(labels, probabilities) -> bool:
     """Whether labels are shares (B, classes) of mixed images, not the numbers (B,) or (B, 1) of classes.
 
