@@ -188,14 +188,8 @@ def test_mistakes_are_one_clear_line(tmp_path):
             "received none that can be read, in .* \\(has no encoded image called image/encoded or image, but x",
         ),
         ("page", r"expected folders of images, .* give the containers that lie there: '.*/page/\*\*/\*.parquet'"),
-        (
-            "pets/*.zip",
-            r"expected \*.tar, TFRecord files or \*.parquet at .*/pets/\*.zip, or .* received 0 other files",
-        ),
-        (
-            "memory://nowhere",
-            "at memory://nowhere, or there class folders or a table, received 0 other files; check the",
-        ),
+        ("pets/*.zip", r"expected \*.tar, TFRecord files or \*.parquet at .*/\*.zip, or .* received 0 other files"),
+        ("memory://nowhere", "at memory://nowhere, or there class folders .* received 0 other files; check the a"),
         (
             "nonesuch://bucket/pets",
             "expected a path or a URL such as s3://bucket/folder, received nonesuch://bucket/pets",

@@ -103,7 +103,7 @@ def test_large_means_cost_no_digits(small, solve):
 
 
 @pytest.mark.parametrize("penalty", [1e-4, 1e-2, 10.0])
-@pytest.mark.parametrize("images, width, classes", SHAPES)
+@pytest.mark.parametrize("images, width, classes", [*SHAPES, (90, 200, 3)])
 def test_ridge_is_scikit_learns(small, images, width, classes, penalty):
     features, labels = blobs(images, width, classes)
     head = streamed.ridge(features, labels, classes, penalties=[penalty])
@@ -142,8 +142,9 @@ def test_squared_errors_are_those_of_a_loop_over_folds_and_the_least_is_taken(sm
     assert streamed.ridge(features, labels, 3, seed=4, penalties=penalties).penalty == best
 
 
-def test_scores_of_ridge_are_sharpened_as_suits_rows_out_of_fold():
-    features, labels = blobs(300, 20, 4)
+@pytest.mark.parametrize("width", [20, 400])
+def test_scores_of_ridge_are_sharpened_as_suits_rows_out_of_fold(width):
+    features, labels = blobs(300, width, 4)
     head = streamed.ridge(features, labels, 4, seed=1)
     folds = splits.folds(labels, np.arange(300), probe.FOLDS, seed=1)
     scores = held_out(features, labels, 4, folds, head.penalty)

@@ -12,11 +12,11 @@ The penalty is a prior on the weights, which is why its C means the same for any
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.linalg import eigh
+from scipy.linalg import eigh, qr
 
 from tl_keras.data import splits
 from tl_keras.data.lazy import Rows
@@ -69,15 +69,23 @@ def ridge(
     tried = probe.checked_penalties(RIDGE_PENALTIES if penalties is None else penalties)
     folds = splits.folds(labels, probe.checked_groups(groups, len(labels)), probe.FOLDS, seed)
     rows = drawn(labels, SAMPLE, seed)
-    parts, some = gather(features, labels, classes, folds, rows)
+    few = len(labels) < features.shape[1]
+    parts, some = gather(features, labels, classes, *(() if few else (folds, rows)))
     whole = total(parts.values())
     check_varied(whole.highest - whole.lowest)
-    solved = LeastSquares.of(whole, whole.factors)
+    mean, factors, axes = whole.mean, whole.factors, None
+    if few:
+        axes = _spanned(features[:], mean, factors)
+        parts, some = gather((features[:] - mean) @ axes, labels, classes, folds, rows)
+        whole, factors = total(parts.values()), np.ones(axes.shape[1])
+    solved = LeastSquares.of(whole, factors)
+    if axes is not None:
+        solved = replace(solved, mean=mean, axes=axes @ solved.axes)
     if not (folds >= 0).any():
         penalty = min(tried, key=lambda value: abs(np.log(value * features.shape[1])))
         return Solution(*solved.head(penalty), penalty)
     held_out = {
-        fold: LeastSquares.of(total(part for other, part in parts.items() if other != fold), whole.factors)
+        fold: LeastSquares.of(total(part for other, part in parts.items() if other != fold), factors)
         for fold in parts
         if fold >= 0
     }
@@ -89,6 +97,14 @@ def ridge(
     sharpness, loss = kernel_ridge.best_sharpness(scores, labels[rows])
     right = (scores.argmax(axis=1) == labels[rows])[folds[rows] >= 0].mean()
     return Solution(*solved.head(penalty, sharpness), penalty, (Score(penalty, loss, float(right)),))
+
+
+def _spanned(features: np.ndarray, mean: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Axes (F, N) of the space that N standardised rows span: of fewer rows than features all lies in there.
+
+    So does each solution, and what takes the cube of the number of features then takes that of the rows.
+    """
+    return factors[:, None] * qr(((features - mean) * factors).T, mode="economic")[0]
 
 
 @dataclass(frozen=True)
