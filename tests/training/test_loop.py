@@ -1,6 +1,7 @@
 """The loop on images that can be learned, and what it records."""
 
 import csv
+import gc
 
 import keras
 import numpy as np
@@ -56,6 +57,17 @@ def test_several_steps_in_one_call_give_the_same_weights_and_numbers(tmp_path, m
     for one, other in zip(several.get_weights(), single.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert numbers.history == same.history
+
+
+def test_a_training_leaves_no_graph_behind(tmp_path):
+    def graphs():
+        gc.collect()
+        return sum(type(each).__name__ == "FuncGraph" for each in gc.get_objects())
+
+    train(tmp_path / "first")
+    before = graphs()
+    train(tmp_path / "second")
+    assert graphs() <= before, "a study of a hundred trials would hold all of them"
 
 
 def test_a_step_is_traced_once(tmp_path, monkeypatch):

@@ -5,15 +5,17 @@ Smith, "Cyclical Learning Rates for Training Neural Networks" (2017), section 3.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
-import keras
 import numpy as np
 
 from tl_keras.data import pipeline
 from tl_keras.data.augment import Augmentation
 from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
+from tl_keras.quiet import keras
+from tl_keras.training import devices
 from tl_keras.training.schedules import Recipe
 from tl_keras.transfer import strategies
 from tl_keras.transfer.strategies import Phase
@@ -69,7 +71,8 @@ def find(
 
 def _run(model: keras.Model, train: Split, recipe: Recipe, augment, steps: int) -> LearningRateRange:
     epochs = -(-steps // pipeline.steps_per_epoch(len(train), recipe.batch_size))
-    optimizer = replace(recipe, schedule="constant", learning_rate=LOWEST).build_optimizer(1)
+    constant = replace(recipe, schedule="constant", learning_rate=LOWEST)
+    optimizer = devices.optimizer(functools.partial(constant.build_optimizer, 1), model)
     optimizer.build(model.trainable_variables)
     model.compile(optimizer, recipe.loss, jit_compile=False)
     batches = pipeline.training_batches(
