@@ -9,6 +9,7 @@ import pytest
 
 from experiments import competition
 from experiments.contest import plan
+from tests.isolation import isolate
 from tests.test_finetune import own_images
 from tests.test_transfer_studies import refused
 from tl_keras import records
@@ -42,6 +43,20 @@ def competes(folder, out, *options):
     return RunFolder.reopen(out)
 
 
+@pytest.fixture(scope="module")
+def solved(tmp_path_factory):
+    """A run that solves heads and trains none, after a sample file; and this file."""
+    place = tmp_path_factory.mktemp("solved")
+    images = own_images(place / "images", classes=("2", "10", "0"))
+    sample = place / "sample.csv"
+    sample.write_text("Id,Category,Confidence\n" + "".join(f"{number}.jpg,0,0\n" for number in (3, 1, 0, 2)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        isolate(patch, place / "nothing")
+        options = ("--strategies", "none", "--heads", "kernel,logistic", "--sample", str(sample))
+        yield competes(images, place / "run", *options), sample
+
+
 def test_from_a_folder_to_what_is_handed_in(place, folder, capsys):
     out = competes(folder, place / "run", "--epochs", "2")
     assert "1 test images could not be read" in capsys.readouterr().out
@@ -66,17 +81,14 @@ def test_from_a_folder_to_what_is_handed_in(place, folder, capsys):
     assert float(rows["0.jpg"]["probability"]) == pytest.approx(said.probabilities[0].max(), abs=1e-5)
 
 
-def test_a_sample_file_decides_header_and_order(place, folder):
-    (folder / "test/broken.jpg").unlink()
-    sample = place / "sample.csv"
-    sample.write_text("Id,Category,Confidence\n" + "".join(f"{number}.jpg,0,0\n" for number in (3, 1, 0, 2)))
-    out = competes(folder, place / "run", "--strategies", "none", "--sample", str(sample))
+def test_a_sample_file_decides_header_and_order(solved):
+    out, sample = solved
     assert predictions_csv.check(out.path / "A1_06.csv", sample, labels=("0", "2", "10")) == 4
     assert (out.path / "A1_06.csv").read_text().splitlines()[0] == "Id,Category,Confidence"
 
 
-def test_a_run_that_is_taken_up_ends_as_it_would_have(place, folder):
-    out = competes(folder, place / "run", "--strategies", "none", "--heads", "kernel,logistic")
+def test_a_run_that_is_taken_up_ends_as_it_would_have(solved):
+    out, _ = solved
     before = records.read(out, "vote").test.probabilities
     first = (out.path / "A1_06.csv").read_bytes()
     out.record("vote").unlink()

@@ -81,6 +81,13 @@ def test_a_fresh_process_reads_files_as_the_network_saw_them(tmp_path, channels)
     assert ours == [], "a SavedModel needs none of our code"
 
 
+def test_every_weight_is_stored_once(tmp_path):
+    model = small()
+    stored = tf.train.list_variables(str(exported(model, tmp_path / "net") / "variables" / "variables"))
+    count = sum(int(np.prod(shape)) for name, shape in stored if "VARIABLE_VALUE" in name)
+    assert count == model.count_params()
+
+
 def test_the_method_of_each_signature_is_what_servers_ask_for(tmp_path):
     signatures = get_meta_graph_def(str(exported(small(), tmp_path / "net")), "serve").signature_def
     methods = {name: signature.method_name.rpartition("/")[2] for name, signature in signatures.items()}

@@ -14,6 +14,7 @@ from tests.serving import models as made
 from tl_keras.data.decode import decode
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+playwright.expect.set_options(timeout=30_000)  # two tests at once on two cores: the page may be slow
 BROWSER = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs chromium")
 FILES = [{"name": f"{seed}.png", "mimeType": "image/png", "buffer": made.image_file(seed)} for seed in range(3)]

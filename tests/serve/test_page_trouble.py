@@ -14,6 +14,7 @@ from tl_keras.export import saved_model
 from tl_keras.models import cnn
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+playwright.expect.set_options(timeout=30_000)  # two tests at once on two cores: the page may be slow
 BROWSER = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs chromium")
 FILE = {"name": "0.png", "mimeType": "image/png", "buffer": made.image_file(0)}

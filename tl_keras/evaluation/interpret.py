@@ -159,7 +159,6 @@ class GradCam:
             )
         voters = steps.summed_softmaxes(self.output, self.maker)
         self.voters = voters if voters and voters[0] is not self.output else []
-        self.added: list[keras.layers.Layer] = []
         self.logits = [self._logits(tensor) for tensor in self.voters or [self.output]]
 
     def _logits(self, tensor: keras.KerasTensor) -> keras.KerasTensor:
@@ -170,7 +169,6 @@ class GradCam:
         if step.operation.activation is keras.activations.linear:
             return tensor
         linear = heads.linear(step.operation)
-        self.added.append(linear)
         self.steps.append(step._replace(operation=linear, output=linear(step.read[0])))
         return self.steps[-1].output
 

@@ -108,7 +108,6 @@ def _rename(graph, inputs: list[str], outputs: list[str]) -> None:
 def _tflite(model: keras.Model, view: View, class_names: tuple[str, ...]) -> Converted:
     answers = _answers(model)
     archive = keras.export.ExportArchive()
-    archive.track(answers)
     pixels = tf.TensorSpec((None, *view.shape), tf.float32, name=IMAGES)
     archive.add_endpoint("pixels", lambda images: answers(images, training=False), [pixels])
     with tempfile.TemporaryDirectory() as folder:

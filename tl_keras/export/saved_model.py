@@ -121,8 +121,8 @@ def scores(model: keras.Model) -> tuple[Callable[[tf.Tensor], tuple[tf.Tensor, t
 
 def _archive(model: keras.Model, view: View, class_names: tuple[str, ...]) -> keras.export.ExportArchive:
     score, layers = scores(model)
+    # Nothing is tracked by hand: weights that signatures use are kept, and of a layer each would be stored once more.
     archive = keras.export.ExportArchive()
-    archive.track(layers)
     names = tf.constant(class_names)
 
     pixels = tf.TensorSpec((None, *view.shape), tf.float32, name="images")
@@ -150,8 +150,6 @@ def _archive(model: keras.Model, view: View, class_names: tuple[str, ...]) -> ke
     archive.add_endpoint("classify", lambda inputs: of_examples(inputs), [examples])
     with suppress(InputError):  # of what sees no places there is nothing to explain
         look = interpret.GradCam(layers)
-        for layer in look.added:
-            archive.track(layer)
         asked = tf.TensorSpec((None,), tf.int32, name="class_index")
         explain = _traced(pixels, asked, lambda images, index: {"heat": look(images, index)})
         archive.add_endpoint("explain", lambda images, index: explain(images, index), [pixels, asked])
