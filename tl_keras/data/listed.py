@@ -70,9 +70,14 @@ class ListedImages(LazyImages):
     def take(self, rows) -> ListedImages:
         return ListedImages(self.folder, self.size, self.rows[rows])
 
-    def joined(self, others: Sequence[ListedImages]) -> ListedImages:
-        """These images and those of others that the same manifest lists."""
-        return ListedImages(self.folder, self.size, np.concatenate([self.rows, *(other.rows for other in others)]))
+    def joined(self, others: Sequence[np.ndarray | LazyImages]) -> ListedImages | None:
+        """These images and those of others, where all are listed by one manifest and of one size."""
+        rows = [self.rows]
+        for other in others:
+            if not isinstance(other, ListedImages) or (other.folder, other.size) != (self.folder, self.size):
+                return None
+            rows.append(other.rows)
+        return ListedImages(self.folder, self.size, np.concatenate(rows))
 
 
 def check(uri: str, content: bytes, sha256: str) -> None:

@@ -21,14 +21,13 @@ from tl_keras.data.arrays import DIGITS, KERAS_SETS, from_arrays, read_npz, resi
 from tl_keras.data.decode import decode_files
 from tl_keras.data.image_data import ImageData, Quarantined
 from tl_keras.data.layouts import UNREAD, Layout, read_folder, read_manifest
-from tl_keras.data.splits import Split, stratified
+from tl_keras.data.splits import HIDDEN, Split, stratified
 from tl_keras.errors import InputError
 from tl_keras.folders import Folder
 
 UNMIRRORED = ("digits", "mnist")  # a mirrored digit is no digit
 LOCAL_SETS = ("hymenoptera", "tiny-imagenet-5")  # a course hands them out; they lie in the data directory or nowhere
 TEST_FRACTION, SPLIT_SEED = 0.2, 0
-HIDDEN = -1  # the label of an image whose class is not told
 
 
 def load(name: str | Path, data_dir: str | Path | None = None, size: tuple[int, int] | None = None) -> ImageData:

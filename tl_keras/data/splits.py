@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tl_keras.data.decode import in_threads
-from tl_keras.data.lazy import LazyImages, Part, fingerprint, taken
-from tl_keras.data.listed import ListedImages
+from tl_keras.data.lazy import LazyImages, Part, contents, fingerprint, taken
 from tl_keras.errors import InputError
+
+HIDDEN = -1  # the label of an image whose class is not told
 
 
 @dataclass(frozen=True)
@@ -61,24 +61,12 @@ class Split:
     @property
     def labelled(self) -> bool:
         """Whether the classes of the images are known."""
-        return not len(self) or bool((self.labels != -1).any())
+        return not len(self) or bool((self.labels != HIDDEN).any())
 
     @functools.cached_property
     def contents(self) -> np.ndarray:
-        """The content of each image as a string (N,): equal for images with the same pixels, and for them alone.
-
-        Of lazy images it tells what they are made from.
-        """
-        images = self.images
-        while isinstance(images, LazyImages) and not isinstance(images, ListedImages):
-            images = images.source
-        if isinstance(images, ListedImages):
-            return images.contents
-
-        def digests(rows: range) -> list[str]:
-            return [hashlib.blake2b(np.ascontiguousarray(images[row]).data).hexdigest() for row in rows]
-
-        return np.array([each for found in in_threads(digests, len(self)) for each in found], dtype="U128")
+        """What tells the content of each image (N,), as `lazy.contents`."""
+        return contents(self.images)
 
     def take(self, indices) -> Split:
         """The rows at `indices`, in that order; lazy images stay lazy."""
@@ -108,9 +96,9 @@ def joined(parts: Sequence[Split]) -> Split:
     ids = np.concatenate([part.ids for part in parts])
     order = np.argsort(ids, kind="stable")
     labels = np.concatenate([part.labels for part in parts])
-    listed = [part.images for part in parts if isinstance(part.images, ListedImages)]
-    if len(listed) == len(parts):
-        together = listed[0].joined(listed[1:])
+    first, *others = (part.images for part in parts)
+    together = first.joined(others) if isinstance(first, LazyImages) else None
+    if together is not None:
         return Split(together.take(order), labels[order], parts[0].class_names, ids[order])
     images = np.empty((len(ids), *parts[0].images.shape[1:]), "uint8")
     start = 0

@@ -14,12 +14,12 @@ from tl_keras.data.image_data import ImageData, Quarantined
 from tl_keras.data.layouts import Layout
 from tl_keras.data.listed import ListedImages
 from tl_keras.data.manifest import NAME, Manifest
-from tl_keras.data.splits import Split, stratified
+from tl_keras.data.splits import HIDDEN, Split, stratified
 from tl_keras.errors import InputError
 from tl_keras.folders import Folder
 
 QUARANTINE, DONE = "quarantine.csv", "done.json"  # written when all shards are done
-HIDDEN, UNLABELLED = -1, "unlabelled"
+UNLABELLED = "unlabelled"
 
 
 def is_one(place: str) -> bool:
