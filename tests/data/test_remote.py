@@ -93,6 +93,16 @@ def test_a_slash_at_the_end_means_the_same(tmp_path):
     assert make(url, None, Folder(tmp_path / "out"), 7, "local").fingerprint == manifest.fingerprint
 
 
+def test_objects_that_stand_for_folders_are_no_files(tmp_path, monkeypatch):
+    folders(tmp_path / "pets")
+    url = sent(tmp_path / "pets", "memory://remote-markers")
+    system, root = type(fsspec.filesystem("memory")), "/remote-markers"
+    markers = {name: {"type": "file", "size": 0} for name in (f"{root}/", f"{root}/cat/", f"{root}/cat/empty/")}
+    genuine = system.find
+    monkeypatch.setattr(system, "find", lambda *args, **given: markers | genuine(*args, **given))
+    assert make(url, None, Folder(tmp_path / "out"), 7, "local").images == 20
+
+
 def test_one_image_that_was_changed_is_noticed(tmp_path):
     outer_folder(tmp_path / "pets")
     url = sent(tmp_path / "pets", "memory://remote-changed")

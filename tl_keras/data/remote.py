@@ -44,12 +44,13 @@ def listing(place: str) -> tuple[Folder, dict[str, str]]:
         outer, found = place.rstrip("/"), system.find(path, detail=True)
     folder = Folder(outer)
     start = len(url_to_fs(folder.url)[1].rstrip("/")) + 1
-    told = {name[start:]: _state(info) for name, info in sorted(found.items()) if info["type"] == "file"}
-    return folder, {name: state for name, state in told.items() if not is_hidden(name)}
+    # Consoles of object stores make empty objects that end in a slash, to show them as folders.
+    files = {name[start:]: info for name, info in sorted(found.items()) if info["type"] == "file" and name[-1] != "/"}
+    return folder, {name: _state(info) for name, info in files.items() if not is_hidden(name)}
 
 
 def _state(info: dict) -> str:
-    return f"{info['size']} {next((info[key] for key in STATE if key in info), '')}"
+    return f"{info.get('size')} {next((info[key] for key in STATE if key in info), '')}"
 
 
 def is_hidden(name: str) -> bool:
