@@ -59,14 +59,22 @@ def test_several_steps_in_one_call_give_the_same_weights_and_numbers(tmp_path, m
     assert numbers.history == same.history
 
 
-def test_a_training_leaves_no_graph_behind(tmp_path):
+@pytest.mark.parametrize("activation", ["relu", "swish"])
+def test_a_training_leaves_no_graph_behind(tmp_path, activation):
     def graphs():
         gc.collect()
         return sum(type(each).__name__ == "FuncGraph" for each in gc.get_objects())
 
-    train(tmp_path / "first")
+    def trains(folder):
+        images = keras.Input((16, 16, 3))
+        seen = layers.Flatten()(layers.Conv2D(4, 3, activation=activation)(images))
+        model = keras.Model(images, layers.Dense(2, activation="softmax")(seen))
+        test = made_up_split(30, seed=1)
+        loop.fit("net", model, made_up_split(96), test, Recipe(2, 16, 1e-3), RunFolder(folder))
+
+    trains(tmp_path / "first")
     before = graphs()
-    train(tmp_path / "second")
+    trains(tmp_path / "second")
     assert graphs() <= before, "a study of a hundred trials would hold all of them"
 
 

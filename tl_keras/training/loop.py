@@ -16,7 +16,7 @@ from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
 from tl_keras.quiet import keras
 from tl_keras.run_folder import RunFolder
-from tl_keras.training import averaging, devices, inference, solving
+from tl_keras.training import averaging, devices, inference, runtime, solving
 from tl_keras.training.callbacks import Epochs, write_history
 from tl_keras.training.checkpoint import Checkpoint, Progress
 from tl_keras.training.schedules import Recipe, accuracy, cross_entropy
@@ -206,6 +206,7 @@ class _Task:
     def _steps(self) -> int:
         return pipeline.steps_per_epoch(len(self.train), self.recipe.batch_size)
 
+    @runtime.forgetting_gradients()
     def _train(self, prefix, trained, learner: keras.Model, end: int, progress: Progress, checkpoint: Checkpoint):
         """Let `learner` learn; `trained`, the very same where one device trains, is what is measured of it."""
         started = time.perf_counter()
@@ -290,8 +291,7 @@ def compile_for(
     """Compile `model` for `recipe` and return its optimizer, state and all: a checkpoint can be read into it."""
     build = functools.partial(recipe.build_optimizer, steps, epochs, rate, factors)
     with devices.scope(model):
-        # What is minimised may have smoothed labels; what is recorded has none. Of metrics that it knows by name Keras
-        # makes variables in the midst of the first step, and traces it once more.
+        # No labels are smoothed here. Of metrics by name Keras makes variables in the first step, and traces it anew.
         metrics = [keras.metrics.MeanMetricWrapper(each, name=each.__name__) for each in (accuracy, cross_entropy)]
         optimizer, loss = devices.optimizer(build, model), devices.loss(recipe.loss, model)
         # XLA made training on CPU several times slower.

@@ -15,7 +15,7 @@ from tl_keras.data.augment import Augmentation
 from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
 from tl_keras.quiet import keras
-from tl_keras.training import devices
+from tl_keras.training import devices, runtime
 from tl_keras.training.schedules import Recipe
 from tl_keras.transfer import strategies
 from tl_keras.transfer.strategies import Phase
@@ -69,6 +69,7 @@ def find(
             variable.assign(value)
 
 
+@runtime.forgetting_gradients()
 def _run(model: keras.Model, train: Split, recipe: Recipe, augment, steps: int) -> LearningRateRange:
     epochs = -(-steps // pipeline.steps_per_epoch(len(train), recipe.batch_size))
     constant = replace(recipe, schedule="constant", learning_rate=LOWEST)
