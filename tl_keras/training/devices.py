@@ -175,7 +175,7 @@ def optimizer(build: Callable[..., keras.optimizers.Optimizer], model: keras.Mod
     <keras.src.optimizers.adamw.AdamW ...>
     """
     if count(model) == 1:
-        return build(changed=_adding_nothing)
+        return build()
     made = build(changed=_adding_first)
 
     class AsksAll(keras.optimizers.LossScaleOptimizer):
@@ -185,20 +185,14 @@ def optimizer(build: Callable[..., keras.optimizers.Optimizer], model: keras.Mod
     return AsksAll(made) if model.dtype_policy.name == FLOAT16 else made
 
 
-def _adding_nothing(kind: type) -> type:
-    class AddsNothing(kind):
-        def _all_reduce_sum_gradients(self, grads_and_vars):
-            # TensorFlow would keep the graph of every training for good, to know how such a sum is differentiated.
-            return list(grads_and_vars)
-
-    return AddsNothing
-
-
 def _adding_first(kind: type) -> type:
-    class AddsFirst(_adding_nothing(kind)):  # type: ignore[misc]
+    class AddsFirst(kind):
         def apply(self, grads, trainable_variables=None):
             there = iter(_added([gradient for gradient in grads if gradient is not None]))
             super().apply([None if gradient is None else next(there) for gradient in grads], trainable_variables)
+
+        def _all_reduce_sum_gradients(self, grads_and_vars):
+            return list(grads_and_vars)
 
     return AddsFirst
 

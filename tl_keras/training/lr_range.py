@@ -5,7 +5,6 @@ Smith, "Cyclical Learning Rates for Training Neural Networks" (2017), section 3.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +14,7 @@ from tl_keras.data.augment import Augmentation
 from tl_keras.data.splits import Split
 from tl_keras.errors import InputError
 from tl_keras.quiet import keras
-from tl_keras.training import devices, runtime
+from tl_keras.training import runtime
 from tl_keras.training.schedules import Recipe
 from tl_keras.transfer import strategies
 from tl_keras.transfer.strategies import Phase
@@ -72,8 +71,7 @@ def find(
 @runtime.forgetting_gradients()
 def _run(model: keras.Model, train: Split, recipe: Recipe, augment, steps: int) -> LearningRateRange:
     epochs = -(-steps // pipeline.steps_per_epoch(len(train), recipe.batch_size))
-    constant = replace(recipe, schedule="constant", learning_rate=LOWEST)
-    optimizer = devices.optimizer(functools.partial(constant.build_optimizer, 1), model)
+    optimizer = replace(recipe, schedule="constant", learning_rate=LOWEST).build_optimizer(1)
     optimizer.build(model.trainable_variables)
     model.compile(optimizer, recipe.loss, jit_compile=False)
     batches = pipeline.training_batches(

@@ -28,9 +28,10 @@ def prepare(seed: int, precision: str = "float32") -> None:
 
 @contextmanager
 def forgetting_gradients() -> Iterator[None]:
-    """Give up in the end what TensorFlow noted, within, of how single operations such as swish are differentiated.
+    """Give up in the end what TensorFlow noted, within, of how single operations are differentiated.
 
-    It would keep the graph of each training for good: of an EfficientNetV2 200 MB.
+    Swish is one, and so is the sum of gradients over devices, be there one alone. What is noted would keep the graph of
+    each training for good.
 
     >>> with forgetting_gradients():  # doctest: +SKIP
     ...     model.fit(images, labels)

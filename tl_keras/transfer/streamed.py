@@ -49,7 +49,7 @@ def ridge(
     Hoerl and Kennard, "Ridge regression" (1970); Guo et al., "On Calibration of Modern Neural Networks" (2017).
 
     Args:
-        features: (N, F), at most `moments.WIDEST` wide.
+        features: (N, F), at most `moments.WIDEST` wide; of fewer rows than features all are held in memory.
         classes: K; every class has an image.
         penalties: values of C to choose from; None is a logarithmic grid.
         groups: as in `probe.solve`.
