@@ -140,8 +140,9 @@ class RemotePath:
 
     def rglob(self, pattern: str) -> Iterator[RemotePath]:
         """Those that match below it, at any depth."""
-        yield from self.glob(pattern)
         for path in self.iterdir():
+            if fnmatch.fnmatchcase(path.name, pattern):
+                yield path
             if path.is_dir():
                 yield from path.rglob(pattern)
 

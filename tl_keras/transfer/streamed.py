@@ -70,13 +70,14 @@ def ridge(
     folds = splits.folds(labels, probe.checked_groups(groups, len(labels)), probe.FOLDS, seed)
     rows = drawn(labels, SAMPLE, seed)
     few = len(labels) < features.shape[1]
-    parts, some = gather(features, labels, classes, *(() if few else (folds, rows)))
+    held: Any = features[:] if few else features
+    parts, some = gather(held, labels, classes, *(() if few else (folds, rows)))
     whole = total(parts.values())
     check_varied(whole.highest - whole.lowest)
     mean, factors, axes = whole.mean, whole.factors, None
     if few:
-        axes = _spanned(features[:], mean, factors)
-        parts, some = gather((features[:] - mean) @ axes, labels, classes, folds, rows)
+        axes = _spanned(held, mean, factors)
+        parts, some = gather((held - mean) @ axes, labels, classes, folds, rows)
         whole, factors = total(parts.values()), np.ones(axes.shape[1])
     solved = LeastSquares.of(whole, factors)
     if axes is not None:
